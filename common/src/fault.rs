@@ -1,0 +1,147 @@
+//! Fault points: every place where a test (or a user's drill) may stop, delay or lie. Armed by the
+//! environment variable `STERNA_FAULT=name=action[,name=action]`; a point that isn't armed costs
+//! one atomic load. The shell does the acting; this file only names and parses.
+
+use std::fmt;
+
+macro_rules! faults {
+    ($( $name:ident = $text:literal: $doc:literal; )*) => {
+        /// A named point in the code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault { $( #[doc = $doc] $name, )* }
+
+        impl Fault {
+            pub const ALL: &'static [Fault] = &[$(Fault::$name),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Fault::$name => $text),* }
+            }
+        }
+    };
+}
+
+faults! {
+    WorkerBeforeBegin = "worker-before-begin": "A partition was given, nothing is done.";
+    WorkerAfterBegin = "worker-after-begin": "The fence is raised, T is open.";
+    WorkerMidLoad = "worker-mid-load": "Some rows are loaded.";
+    WorkerBeforePrepare = "worker-before-prepare": "All rows are loaded.";
+    WorkerAfterPrepare = "worker-after-prepare": "T is prepared, nobody knows.";
+    WorkerBeforeCommit = "worker-before-commit": "The decision is known, T is prepared.";
+    WorkerAfterCommit = "worker-after-commit": "T is committed, nobody knows.";
+    WorkerBeforeTask = "worker-before-task": "A task was given, nothing is done.";
+    WorkerAfterTask = "worker-after-task": "A task is done, nobody knows.";
+    LeaderBeforePropose = "leader-before-propose": "A batch is ready, not proposed.";
+    LeaderAfterPropose = "leader-after-propose": "A batch is in the log, nobody was told.";
+    RaftBeforeAppend = "raft-before-append": "Entries are about to be written.";
+    RaftAfterAppend = "raft-after-append": "Entries are durable, not acknowledged.";
+    RaftBeforeSnapshot = "raft-before-snapshot": "A snapshot is about to be written.";
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Fault, String> {
+        let found = Fault::ALL.iter().find(|fault| fault.as_str() == text);
+        found
+            .copied()
+            .ok_or_else(|| format!("there is no fault point {text:?}"))
+    }
+}
+
+/// What happens at an armed point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The process ends at once, as by kill -9.
+    Exit,
+    /// The caller waits that many milliseconds.
+    Stall(u64),
+    /// The caller gets an error although the work was done.
+    LoseAnswer,
+}
+
+impl std::str::FromStr for Action {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Action, String> {
+        match text.split_once(':') {
+            None if text == "exit" => Ok(Action::Exit),
+            None if text == "lose-answer" => Ok(Action::LoseAnswer),
+            Some(("stall", ms)) => ms
+                .parse()
+                .map(Action::Stall)
+                .map_err(|_| format!("{ms:?} is no number of ms")),
+            _ => Err(format!("{text:?} is not exit, stall:MS or lose-answer")),
+        }
+    }
+}
+
+/// An armed point: it acts from the `after`-th time on (1 = the first), once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    pub fault: Fault,
+    pub action: Action,
+    pub after: u32,
+}
+
+/// Reads `name=action[@N]`, comma-separated, as in `worker-after-prepare=exit@3`.
+pub fn parse(text: &str) -> Result<Vec<Armed>, String> {
+    let mut armed = Vec::new();
+    for item in text.split(',').filter(|item| !item.is_empty()) {
+        let (name, rest) = item
+            .split_once('=')
+            .ok_or_else(|| format!("{item:?} is not NAME=ACTION"))?;
+        let (action, after) = match rest.split_once('@') {
+            None => (rest, 1),
+            Some((action, n)) => (
+                action,
+                n.parse().map_err(|_| format!("{n:?} is not a number"))?,
+            ),
+        };
+        armed.push(Armed {
+            fault: name.parse()?,
+            action: action.parse()?,
+            after,
+        });
+    }
+    Ok(armed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_armed_by_name() {
+        let armed = parse("worker-after-prepare=exit@3,worker-mid-load=stall:50").expect("valid");
+        assert_eq!(
+            armed,
+            [
+                Armed {
+                    fault: Fault::WorkerAfterPrepare,
+                    action: Action::Exit,
+                    after: 3
+                },
+                Armed {
+                    fault: Fault::WorkerMidLoad,
+                    action: Action::Stall(50),
+                    after: 1
+                },
+            ]
+        );
+        for fault in Fault::ALL {
+            assert_eq!(fault.as_str().parse(), Ok(*fault));
+        }
+        for bad in [
+            "x=exit",
+            "worker-mid-load",
+            "worker-mid-load=boom",
+            "worker-mid-load=exit@x",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

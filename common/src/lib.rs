@@ -1,0 +1,37 @@
+//! The core of Sterna: everything that decides, nothing that waits.
+//!
+//! Pure and deterministic: no runtime, no driver, no clock, no randomness, no unordered maps. Time,
+//! ids and seeds are arguments. `observe (shell) -> decide (here) -> record (log) -> act (shell)`.
+//!
+//! | word | module |
+//! |---|---|
+//! | job, endpoint | [`job`] |
+//! | catalog, columns, types | [`schema`], [`mapping`] |
+//! | bucket, partition, plan | [`plan`], [`partition`] |
+//! | lease, epoch, transaction T | [`epoch`] |
+//! | replicated state, commands | [`state`] |
+//! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
+//! | rows, canonical cells, digest | [`value`], [`digest`] |
+//! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
+
+pub mod code;
+pub mod detect;
+pub mod digest;
+pub mod directive;
+pub mod epoch;
+pub mod fault;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod mapping;
+pub mod partition;
+pub mod plan;
+pub mod retry;
+pub mod schedule;
+pub mod schema;
+pub mod state;
+pub mod status;
+pub mod task;
+pub mod two_phase;
+pub mod value;
+pub mod view;

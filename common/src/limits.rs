@@ -1,0 +1,88 @@
+//! Every bound of Sterna, in one file, with the arithmetic beside it.
+
+use serde::{Deserialize, Serialize};
+
+/// One row batch is closed when its cells reach this many bytes (a single row may be larger).
+pub const BATCH_BYTES: usize = 1 << 20;
+/// Row batches between the reader and the writer of one slot. Worker memory for ordinary rows is
+/// slots x (queue + one being filled + one being written) x 1 MiB.
+pub const BATCH_QUEUE: usize = 2;
+/// The largest cell Sterna moves. MySQL's and MariaDB's max_allowed_packet ends at 1 GiB.
+pub const CELL_BYTES_MAX: usize = 1 << 30;
+
+/// Rows of a partition are one target transaction; rolling it back costs about as long as loading
+/// it (measured), so it is kept to some seconds of load.
+pub const PARTITION_BYTES: u64 = 64 << 20;
+/// A bucket is one index range scan.
+pub const BUCKET_BYTES: u64 = 16 << 20;
+/// Below this a table is one partition: splitting costs more than it brings.
+pub const SPLIT_BYTES_MIN: u64 = 8 << 20;
+/// Buckets of one table: bounds the plan in the log (about 20 bytes a bound).
+pub const BUCKETS_PER_TABLE_MAX: u32 = 1 << 20;
+/// Partitions of one job.
+pub const PARTITIONS_MAX: u32 = 4 << 20;
+
+/// Reports waiting at the leader. A worker sends at most one every `REPORT_INTERVAL_MS` unasked,
+/// so this is four reports from each of 1,000 workers.
+pub const REPORT_INBOX_MAX: usize = 4_096;
+/// Directive sets waiting for one worker: it is level-triggered, only the newest counts.
+pub const DIRECTIVE_QUEUE: usize = 4;
+/// Commands in one log entry: about 200 KiB.
+pub const COMMANDS_PER_ENTRY_MAX: usize = 2_000;
+/// Events kept per coordinator, oldest dropped first (about 80 bytes each).
+pub const EVENTS_MAX: usize = 20_000;
+/// Ended jobs kept for `sterna jobs`.
+pub const ENDED_JOBS_MAX: usize = 100;
+/// One gRPC message: a catalog of some ten thousand tables.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// A snapshot travels in pieces of this size.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+
+/// Deadline of one statement that should be quick (fence, ledger, catalogue).
+pub const STATEMENT_DEADLINE_MS: u64 = 30_000;
+/// Lock wait in the target while the fence is taken; then recover, then retry.
+pub const LOCK_WAIT_MS: u64 = 3_000;
+/// How long `begin` goes on resolving older transactions before it gives the unit back.
+pub const BEGIN_DEADLINE_MS: u64 = 60_000;
+/// Deadline of a connection attempt.
+pub const CONNECT_DEADLINE_MS: u64 = 10_000;
+/// Attempts of one unit that fail in a row before the job stops.
+pub const ATTEMPTS_MAX: u16 = 8;
+
+/// A worker reports at least this often.
+pub const REPORT_INTERVAL_MS: u64 = 250;
+/// The leader's tick when nothing happens.
+pub const TICK_MS: u64 = 100;
+
+/// What an operator or a test may set; everything else in this file is fixed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// A worker that was not heard for this long loses its leases.
+    pub lease_ms: u64,
+    /// A worker whose connection broke has this long to come back before it loses its leases.
+    pub reconnect_ms: u64,
+    /// Partitions one job may have in flight, beyond what slots and the target allow.
+    pub partitions_in_flight_max: u32,
+    /// Attempts of one unit that fail in a row before the job stops.
+    pub attempts_max: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            lease_ms: 5_000,
+            reconnect_ms: 2_000,
+            partitions_in_flight_max: 4_096,
+            attempts_max: ATTEMPTS_MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// A worker that heard no leader for this long stops its work by itself. Longer than a
+    /// failover plus a lease, so a leader change costs no copied row; safety is the fence's job.
+    pub fn self_stop_ms(&self) -> u64 {
+        self.lease_ms * 3
+    }
+}

@@ -1,0 +1,138 @@
+//! From a catalog to a plan: which tables, mapped how, cut into which partitions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::{Code, Failure};
+use crate::id::{PartitionNo, TableNo};
+use crate::job::JobSpec;
+use crate::limits;
+use crate::mapping;
+use crate::partition::{Split, partitions_of};
+use crate::schema::{Catalog, CellForm, EndpointFacts, KeyRange, TableSchema};
+
+/// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Seed of `hash_bucket`.
+    pub seed: u64,
+    pub form: CellForm,
+    pub source: EndpointFacts,
+    pub target: EndpointFacts,
+    pub tables: Vec<TablePlan>,
+    pub notes: Vec<String>,
+}
+
+/// One table of a plan. The copied columns of `source` and `target` correspond one to one, in
+/// order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePlan {
+    pub source: TableSchema,
+    /// The table to make, in the target's own types.
+    pub target: TableSchema,
+    pub split: Split,
+}
+
+/// x on the way out: what a partition consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSpec {
+    pub partition: PartitionNo,
+    pub table: TableNo,
+    /// i of `P_i`.
+    pub class: u32,
+    /// The key columns the ranges are about, in order; empty for a whole table.
+    pub columns: Vec<String>,
+    pub ranges: Vec<KeyRange>,
+}
+
+/// x on the way back: what was loaded, as it was read at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Bytes of all cells as they travelled.
+    pub bytes: u64,
+    pub digest: crate::digest::Digest,
+}
+
+impl Plan {
+    /// Every partition in order: (table, class, buckets). Deterministic, so the log need not hold it.
+    pub fn partitions(&self) -> Vec<(TableNo, u32, Vec<u32>)> {
+        let mut partitions = Vec::new();
+        for (table, plan) in (0u32..).zip(&self.tables) {
+            for (class, buckets) in plan.split.classes(self.seed, table) {
+                partitions.push((TableNo(table), class, buckets));
+            }
+        }
+        partitions
+    }
+
+    pub fn table(&self, table: TableNo) -> &TablePlan {
+        &self.tables[table.0 as usize]
+    }
+}
+
+/// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
+pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
+    let same_engine = catalog.source.engine == catalog.target.engine;
+    let form = if same_engine {
+        CellForm::Native
+    } else {
+        CellForm::Canonical
+    };
+    let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
+    let targets = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
+    let writers = slots.min(catalog.target.writers_max).max(1);
+    let tables: Vec<TablePlan> = catalog
+        .tables
+        .into_iter()
+        .zip(targets)
+        .map(|(table, target)| {
+            let bytes = table.schema.bytes_estimate;
+            let n = partitions_of(bytes, spec.partition_bytes, spec.split_bytes_min, writers);
+            let split = match table.key.columns.is_empty() || table.key.bounds.is_empty() {
+                true => Split::Whole,
+                false => Split::Bucketed {
+                    n: n.min(table.key.bounds.len() as u32 + 1),
+                    columns: table.key.columns,
+                    bounds: table.key.bounds,
+                },
+            };
+            TablePlan {
+                source: table.schema,
+                target,
+                split,
+            }
+        })
+        .collect();
+    let plan = Plan {
+        seed,
+        form,
+        source: catalog.source,
+        target: catalog.target,
+        tables,
+        notes: catalog.notes,
+    };
+    let partitions: u64 = plan
+        .tables
+        .iter()
+        .map(|table| u64::from(table.split.n()))
+        .sum();
+    if partitions > u64::from(limits::PARTITIONS_MAX) {
+        let what = format!(
+            "{partitions} partitions are more than {}: raise partition_bytes",
+            limits::PARTITIONS_MAX
+        );
+        return Err(Failure::new(Code::JobFile, what));
+    }
+    Ok(plan)
+}
+
+/// Buckets a table of `bytes` is cut into: what the inspecting worker samples bounds for.
+/// At least one for each slot, if the table is worth splitting at all.
+pub fn buckets_wanted(bytes: u64, spec: &JobSpec, slots: u32) -> u32 {
+    if bytes < spec.split_bytes_min {
+        return 1;
+    }
+    let buckets = bytes
+        .div_ceil(spec.bucket_bytes.max(1))
+        .max(u64::from(slots));
+    buckets.clamp(1, u64::from(limits::BUCKETS_PER_TABLE_MAX)) as u32
+}

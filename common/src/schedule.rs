@@ -1,0 +1,173 @@
+//! Who works on what: pure, stable (a second call on the result plans nothing), and proportional
+//! to what changes, not to what exists.
+
+use std::collections::BTreeMap;
+
+use crate::detect::Health;
+use crate::id::{JobId, TaskNo, WorkerId};
+use crate::limits::{COMMANDS_PER_ENTRY_MAX, Limits};
+use crate::state::{Command, Ending, Intent, Job, Phase, State, TaskStage};
+use crate::view::ClusterView;
+
+/// Commands that give lost work back, drain, and hand out work to free slots.
+pub fn schedule(state: &State, view: &ClusterView, limits: &Limits) -> Vec<Command> {
+    let mut commands = lose_and_drain(state, view);
+    if !commands.is_empty() {
+        // What a lost worker held is free only once that is in the log.
+        return commands;
+    }
+    let mut free = FreeSlots::count(state, view);
+    for (id, job) in state.active_jobs() {
+        if free.is_empty() || commands.len() >= COMMANDS_PER_ENTRY_MAX {
+            break;
+        }
+        assign_tasks(id, job, view, &mut free, &mut commands);
+        assign_partitions(id, job, view, limits, &mut free, &mut commands);
+    }
+    commands
+}
+
+fn lose_and_drain(state: &State, view: &ClusterView) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for (worker, record) in state.workers() {
+        let Some(seen) = view.workers.get(&worker) else {
+            continue;
+        };
+        if seen.health == Health::Lost {
+            let reason = "not heard from for a lease".to_owned();
+            commands.push(Command::LoseWorker { worker, reason });
+        } else if seen.draining && !record.draining {
+            commands.push(Command::DrainWorker {
+                worker,
+                drain: true,
+            });
+        }
+    }
+    commands
+}
+
+fn assign_tasks(
+    id: JobId,
+    job: &Job,
+    view: &ClusterView,
+    free: &mut FreeSlots,
+    commands: &mut Vec<Command>,
+) {
+    let ending = matches!(
+        job.ending,
+        Some(Ending::Cancelled | Ending::Failed | Ending::Completed)
+    );
+    if job.intent != Intent::Run && !ending {
+        return;
+    }
+    for (no, task) in job.tasks() {
+        let TaskStage::Waiting { not_before } = task.stage else {
+            continue;
+        };
+        if not_before > view.now {
+            continue;
+        }
+        if runs_alone(job, no) {
+            continue;
+        }
+        let Some(worker) = free.take() else { return };
+        commands.push(Command::AssignTask {
+            job: id,
+            task: no,
+            worker,
+        });
+    }
+}
+
+/// At a target with one writer (SQLite) two index builds would only wait for each other's lock.
+fn runs_alone(job: &Job, no: TaskNo) -> bool {
+    let single = job
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.target.writers_max == 1);
+    single
+        && job.tasks().any(|(other, task)| {
+            other != no
+                && (matches!(task.stage, TaskStage::Leased { .. })
+                    || (other < no && matches!(task.stage, TaskStage::Waiting { .. })))
+        })
+}
+
+fn assign_partitions(
+    id: JobId,
+    job: &Job,
+    view: &ClusterView,
+    limits: &Limits,
+    free: &mut FreeSlots,
+    commands: &mut Vec<Command>,
+) {
+    if job.phase != Phase::Copying || job.ending.is_some() || job.intent != Intent::Run {
+        return;
+    }
+    let Some(plan) = &job.plan else { return };
+    let room = limits.partitions_in_flight_max.min(plan.target.writers_max);
+    let mut room = room.saturating_sub(job.in_flight());
+    for (not_before, no) in &job.index.waiting {
+        if *not_before > view.now || room == 0 || commands.len() >= COMMANDS_PER_ENTRY_MAX {
+            return;
+        }
+        let Some(worker) = free.take() else { return };
+        commands.push(Command::AssignPartition {
+            job: id,
+            partition: *no,
+            worker,
+        });
+        room -= 1;
+    }
+}
+
+/// Free slots of live workers; the worker with the most gets the next unit, the smaller id first.
+struct FreeSlots {
+    by_worker: BTreeMap<WorkerId, u32>,
+    /// (free, reversed id) so that the last entry is the one to take.
+    order: std::collections::BTreeSet<(u32, std::cmp::Reverse<WorkerId>)>,
+}
+
+impl FreeSlots {
+    fn count(state: &State, view: &ClusterView) -> FreeSlots {
+        let mut by_worker = BTreeMap::new();
+        for (worker, record) in state.workers() {
+            let live = view
+                .workers
+                .get(&worker)
+                .is_some_and(|w| w.health == Health::Live);
+            if live && !record.draining {
+                by_worker.insert(worker, record.hello.slots);
+            }
+        }
+        for (_, job) in state.active_jobs() {
+            for (worker, free) in &mut by_worker {
+                let held = job
+                    .index
+                    .by_worker
+                    .get(worker)
+                    .map_or(0, |set| set.len() as u32);
+                *free = free.saturating_sub(held + job.tasks_of_worker(*worker).count() as u32);
+            }
+        }
+        let order = by_worker
+            .iter()
+            .filter(|(_, free)| **free > 0)
+            .map(|(worker, free)| (*free, std::cmp::Reverse(*worker)))
+            .collect();
+        FreeSlots { by_worker, order }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn take(&mut self) -> Option<WorkerId> {
+        let (free, std::cmp::Reverse(worker)) = self.order.pop_last()?;
+        self.by_worker.insert(worker, free - 1);
+        if free > 1 {
+            self.order.insert((free - 1, std::cmp::Reverse(worker)));
+        }
+        Some(worker)
+    }
+}

@@ -1,0 +1,104 @@
+//! Tasks: the work of a job that isn't a partition, each under a lease of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::epoch::Epoch;
+use crate::id::{PartitionNo, TableNo};
+use crate::schema::{Catalog, SourceMark};
+
+/// What is to be done. A task must be repeatable: a second run, by another worker, after the first
+/// got anywhere, ends the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Check both ends, read the source's catalog, sample keys. Changes nothing. `slots` is filled
+    /// in when the directive is made: what the cluster has at that moment.
+    Inspect { slots: u32 },
+    /// Fence, ledger and the tables with primary keys only.
+    Create,
+    /// Has the source moved since `mark`?
+    Settle { mark: Option<SourceMark> },
+    /// Secondary and unique indexes of one table, then its auto-increment value.
+    Index { table: TableNo },
+    /// Foreign keys of one table.
+    ForeignKeys { table: TableNo },
+    /// Read the table back at the target (or, with `at_source`, again at the source) and compare
+    /// its digest with the one recorded while copying.
+    Verify {
+        table: TableNo,
+        at_source: bool,
+        expected: Digest,
+    },
+    /// Leave no prepared transaction and no session of this job behind, and let no zombie's come
+    /// late: see [`ResolveUnit`]. `drop_bookkeeping` then removes our fence and ledger rows, and
+    /// the tables if no other job uses them.
+    Resolve {
+        units: Vec<ResolveUnit>,
+        drop_bookkeeping: bool,
+    },
+}
+
+/// A partition that was assigned and isn't committed: its transactions are ended by `decided` (the
+/// one epoch whose outcome is Commit; all others are rolled back), its fence raised to `fence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveUnit {
+    pub partition: PartitionNo,
+    pub fence: Epoch,
+    pub decided: Option<Epoch>,
+}
+
+impl TaskKind {
+    /// One lower-case word for logs, events and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TaskKind::Inspect { .. } => "inspect",
+            TaskKind::Create => "create",
+            TaskKind::Settle { .. } => "settle",
+            TaskKind::Index { .. } => "index",
+            TaskKind::ForeignKeys { .. } => "foreign_keys",
+            TaskKind::Verify {
+                at_source: false, ..
+            } => "verify",
+            TaskKind::Verify {
+                at_source: true, ..
+            } => "reread",
+            TaskKind::Resolve { .. } => "resolve",
+        }
+    }
+
+    pub fn table(&self) -> Option<TableNo> {
+        match self {
+            TaskKind::Index { table }
+            | TaskKind::ForeignKeys { table }
+            | TaskKind::Verify { table, .. } => Some(*table),
+            _ => None,
+        }
+    }
+}
+
+/// What a finished task found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskResult {
+    Done,
+    Inspected(Box<Catalog>),
+    Settled(Settled),
+    /// The digest found; the state compares it.
+    Digested(Digest),
+    /// Prepared transactions of ours that were ended.
+    Resolved {
+        committed: u32,
+        rolled_back: u32,
+    },
+}
+
+/// The answer of [`TaskKind::Settle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// The mark is the one from before the copy: nothing was written.
+    Unmoved,
+    /// The mark moved, or there is none: only reading the tables again can tell.
+    Unknown,
+}

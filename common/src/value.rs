@@ -1,0 +1,312 @@
+//! Rows on their way: one buffer, cell lengths beside it, no allocation per cell; and the
+//! canonical bytes a digest is made of.
+
+use std::borrow::Cow;
+
+use crate::digest::{Digest, RowHasher};
+use crate::limits;
+use crate::schema::{CanonicalType, CellForm};
+
+const NULL: u32 = u32::MAX;
+
+/// A batch of rows: about [`limits::BATCH_BYTES`] of cells, row after row.
+#[derive(Debug, Default)]
+pub struct RowBatch {
+    columns: usize,
+    data: Vec<u8>,
+    /// Length of each cell; `NULL` for NULL.
+    lengths: Vec<u32>,
+}
+
+impl RowBatch {
+    pub fn new(columns: usize) -> RowBatch {
+        RowBatch {
+            columns,
+            data: Vec::new(),
+            lengths: Vec::new(),
+        }
+    }
+
+    pub fn push_null(&mut self) {
+        self.lengths.push(NULL);
+    }
+
+    /// Appends a cell. Cells are at most [`limits::CELL_BYTES_MAX`] long: readers refuse longer
+    /// ones with an error that names the column before they get here.
+    pub fn push(&mut self, cell: &[u8]) {
+        self.push_with(|data| data.extend_from_slice(cell));
+    }
+
+    /// Appends a cell that `write` appends to the buffer.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.data.len();
+        write(&mut self.data);
+        let length = self.data.len() - start;
+        assert!(
+            length <= limits::CELL_BYTES_MAX,
+            "a reader let a cell of {length} bytes through"
+        );
+        self.lengths.push(length as u32);
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Whole rows; a reader ends a row before it hands the batch on.
+    pub fn rows(&self) -> usize {
+        if self.columns == 0 {
+            0
+        } else {
+            self.lengths.len() / self.columns
+        }
+    }
+
+    /// Bytes of all cells.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Time to hand the batch on.
+    pub fn is_full(&self) -> bool {
+        self.data.len() >= limits::BATCH_BYTES || self.lengths.len() >= limits::BATCH_BYTES / 8
+    }
+
+    /// The cells in order, row after row; None = NULL.
+    pub fn cells(&self) -> Cells<'_> {
+        Cells {
+            data: &self.data,
+            lengths: self.lengths.iter(),
+        }
+    }
+
+    /// Adds every row to `digest`.
+    pub fn digest_into(
+        &self,
+        columns: &[DigestColumn],
+        hasher: &mut RowHasher,
+        digest: &mut Digest,
+    ) {
+        debug_assert_eq!(columns.len(), self.columns);
+        let mut cells = self.cells();
+        for _ in 0..self.rows() {
+            for column in columns {
+                match cells.next().expect("a batch holds whole rows") {
+                    Some(cell) => hasher.cell(column.tag, &column.canonical(cell)),
+                    None => hasher.null(),
+                }
+            }
+            digest.add_hash(hasher.finish());
+        }
+    }
+}
+
+/// See [`RowBatch::cells`].
+pub struct Cells<'a> {
+    data: &'a [u8],
+    lengths: std::slice::Iter<'a, u32>,
+}
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = *self.lengths.next()?;
+        if length == NULL {
+            return Some(None);
+        }
+        let (cell, rest) = self.data.split_at(length as usize);
+        self.data = rest;
+        Some(Some(cell))
+    }
+}
+
+/// How one column enters a digest.
+#[derive(Clone, Debug)]
+pub struct DigestColumn {
+    tag: u8,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    AsIs,
+    Decimal,
+    Fraction,
+    Float32,
+    Float64,
+}
+
+impl DigestColumn {
+    /// `form` must be the form the cells are read in, on both ends alike.
+    pub fn new(canonical: &CanonicalType, form: CellForm) -> DigestColumn {
+        let tag = tag(canonical);
+        let rule = match (form, canonical) {
+            (_, CanonicalType::Float32) => Rule::Float32,
+            (_, CanonicalType::Float64) => Rule::Float64,
+            (CellForm::Native, _) => Rule::AsIs,
+            (_, CanonicalType::Decimal { .. }) => Rule::Decimal,
+            (
+                _,
+                CanonicalType::Time { .. }
+                | CanonicalType::DateTime { .. }
+                | CanonicalType::Timestamp { .. },
+            ) => Rule::Fraction,
+            _ => Rule::AsIs,
+        };
+        DigestColumn { tag, rule }
+    }
+
+    /// The cell's canonical bytes. A float that doesn't parse is taken as it is, so that it
+    /// differs from every number instead of being equal to one.
+    pub fn canonical<'a>(&self, cell: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.rule {
+            Rule::AsIs => Cow::Borrowed(cell),
+            Rule::Decimal => canonical_decimal(cell),
+            Rule::Fraction => Cow::Borrowed(strip_fraction(cell)),
+            Rule::Float32 => match parse::<f32>(cell) {
+                Some(float) => Cow::Owned(float.to_bits().to_be_bytes().to_vec()),
+                None => Cow::Borrowed(cell),
+            },
+            Rule::Float64 => match parse::<f64>(cell) {
+                Some(float) => Cow::Owned(float.to_bits().to_be_bytes().to_vec()),
+                None => Cow::Borrowed(cell),
+            },
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr>(cell: &[u8]) -> Option<T> {
+    std::str::from_utf8(cell).ok()?.parse().ok()
+}
+
+fn strip_fraction(cell: &[u8]) -> &[u8] {
+    if !cell.contains(&b'.') {
+        return cell;
+    }
+    let end = cell
+        .iter()
+        .rposition(|b| *b != b'0')
+        .map_or(0, |last| last + 1);
+    cell[..end].strip_suffix(b".").unwrap_or(&cell[..end])
+}
+
+fn canonical_decimal(cell: &[u8]) -> Cow<'_, [u8]> {
+    let stripped = strip_fraction(cell);
+    let (negative, digits) = match stripped.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, stripped.strip_prefix(b"+").unwrap_or(stripped)),
+    };
+    let zeros = digits.iter().take_while(|b| **b == b'0').count();
+    let digits = &digits[zeros..];
+    let bare = digits.is_empty();
+    let needs_zero = bare || digits[0] == b'.';
+    if !needs_zero && zeros == 0 && !cell.starts_with(b"+") {
+        return Cow::Borrowed(stripped);
+    }
+    let mut text = Vec::with_capacity(digits.len() + 2);
+    if negative && !bare {
+        text.push(b'-');
+    }
+    if needs_zero {
+        text.push(b'0');
+    }
+    text.extend_from_slice(digits);
+    Cow::Owned(text)
+}
+
+/// Tags are part of the digest's definition: never renumber.
+fn tag(canonical: &CanonicalType) -> u8 {
+    match canonical {
+        CanonicalType::Int { .. } => 1,
+        CanonicalType::Decimal { .. } => 2,
+        CanonicalType::Float32 => 3,
+        CanonicalType::Float64 => 4,
+        CanonicalType::Text { .. } => 5,
+        CanonicalType::Bytes { .. } => 6,
+        CanonicalType::Date => 7,
+        CanonicalType::Time { .. } => 8,
+        CanonicalType::DateTime { .. } => 9,
+        CanonicalType::Timestamp { .. } => 10,
+        CanonicalType::Year => 11,
+        CanonicalType::Json => 12,
+        CanonicalType::Enum { .. } => 13,
+        CanonicalType::Set { .. } => 14,
+        CanonicalType::Bit { .. } => 15,
+        CanonicalType::Any => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(ty: CanonicalType, cell: &str) -> String {
+        let column = DigestColumn::new(&ty, CellForm::Canonical);
+        String::from_utf8_lossy(&column.canonical(cell.as_bytes())).into_owned()
+    }
+
+    #[test]
+    fn equal_decimals_have_one_text() {
+        let ty = CanonicalType::Decimal {
+            precision: 10,
+            scale: 2,
+        };
+        for (given, expected) in [
+            ("0.99", "0.99"),
+            ("1.50", "1.5"),
+            ("1.00", "1"),
+            ("100", "100"),
+            ("-0.00", "0"),
+            ("007.10", "7.1"),
+            (".5", "0.5"),
+            ("-.5", "-0.5"),
+            ("+3", "3"),
+            ("0", "0"),
+        ] {
+            assert_eq!(canonical(ty.clone(), given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn fractions_of_seconds_lose_only_trailing_zeros() {
+        let ty = CanonicalType::DateTime { fraction: 6 };
+        assert_eq!(
+            canonical(ty.clone(), "2024-01-02 03:04:05.120000"),
+            "2024-01-02 03:04:05.12"
+        );
+        assert_eq!(
+            canonical(ty.clone(), "2024-01-02 03:04:00.000000"),
+            "2024-01-02 03:04:00"
+        );
+        assert_eq!(canonical(ty, "2024-01-02 03:04:00"), "2024-01-02 03:04:00");
+    }
+
+    #[test]
+    fn floats_are_compared_by_their_bits() {
+        let double = DigestColumn::new(&CanonicalType::Float64, CellForm::Native);
+        assert_eq!(double.canonical(b"1e2"), double.canonical(b"100.0"));
+        assert_ne!(double.canonical(b"-0"), double.canonical(b"0"));
+        let single = DigestColumn::new(&CanonicalType::Float32, CellForm::Native);
+        assert_eq!(
+            single.canonical(b"0.1"),
+            single.canonical(b"0.10000000149011612")
+        );
+    }
+
+    #[test]
+    fn a_batch_gives_back_its_cells() {
+        let mut batch = RowBatch::new(2);
+        batch.push(b"a");
+        batch.push_null();
+        batch.push(b"");
+        batch.push(b"bc");
+        assert_eq!((batch.rows(), batch.bytes()), (2, 3));
+        let cells: Vec<_> = batch.cells().collect();
+        assert_eq!(cells, [Some(&b"a"[..]), None, Some(b""), Some(b"bc")]);
+    }
+}

@@ -1,0 +1,208 @@
+//! The edge to the databases: three traits, one folder per engine with the same file names in
+//! each (`types reader writer error` and `inspect ddl`). Drivers are named here and nowhere else.
+//!
+//! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
+//! a password never reaches an error, a log line or a metric.
+
+use async_trait::async_trait;
+use common::code::{Code, ErrorClass, Failure};
+use common::epoch::{Epoch, TxnId};
+use common::job::{Endpoint, JobSpec};
+use common::plan::{Loaded, TablePlan};
+use common::schema::{
+    CellForm, EndpointFacts, Engine, InspectedTable, KeyRange, SourceMark, TableSchema,
+};
+use common::task::{ResolveUnit, TaskKind};
+use common::value::RowBatch;
+
+use crate::secret::Secrets;
+
+/// What went wrong, already classified.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct Error {
+    pub class: ErrorClass,
+    pub failure: Failure,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn permanent(code: Code, what: impl Into<String>) -> Error {
+        Error {
+            class: ErrorClass::Permanent,
+            failure: Failure::new(code, what),
+        }
+    }
+
+    pub fn transient(code: Code, what: impl Into<String>) -> Error {
+        Error {
+            class: ErrorClass::Transient,
+            failure: Failure::new(code, what),
+        }
+    }
+
+    /// A newer owner raised the fence.
+    pub fn fenced(held: Epoch, presented: Epoch) -> Error {
+        let what = format!("the fence stands at {held}, this worker holds {presented}");
+        Error {
+            class: ErrorClass::Fenced,
+            failure: Failure::new(Code::Internal, what),
+        }
+    }
+}
+
+/// What `inspect` found at one end.
+#[derive(Debug)]
+pub struct Inspection {
+    pub facts: EndpointFacts,
+    /// Every base table, whole; for the target only what is needed to compare names.
+    pub tables: Vec<TableSchema>,
+    /// Where the endpoint stands now; None = it keeps no usable mark.
+    pub mark: Option<SourceMark>,
+    /// Objects that exist and are not copied (views, triggers, …), a line each.
+    pub notes: Vec<String>,
+}
+
+/// An endpoint that can be reached. Cheap to clone, opens a connection per reader and writer.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Connects, checks that the endpoint can play `role`, and reads its catalogue. Changes nothing
+    /// (a target's writability is asked for, not tried, where trying would leave a trace).
+    async fn inspect(&self, role: Role) -> Result<Inspection>;
+
+    /// Cuts `table` into about `buckets` buckets by sampling its key; an empty sample = it can't.
+    async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable>;
+
+    /// Where the endpoint stands now.
+    async fn mark(&self) -> Result<Option<SourceMark>>;
+
+    /// Whether each of `tables` exists here and holds a row.
+    async fn occupied(&self, tables: &[String]) -> Result<Vec<Occupied>>;
+
+    /// A stream over the rows of `request`, one pass, in no particular order.
+    async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>>;
+
+    /// Runs a create, index, foreign-key task at this target. Repeatable. Registers its session in
+    /// the fence under `unit` and `epoch` first and kills the sessions of older epochs, so that a
+    /// zombie's DDL can't come late.
+    async fn define(&self, work: DefineWork) -> Result<()>;
+
+    /// Opens a target for the partitions of a job; touches nothing.
+    async fn writer(
+        &self,
+        txn: TxnId,
+        table: TablePlan,
+        form: CellForm,
+    ) -> Result<Box<dyn TargetWriter>>;
+
+    /// See [`TaskKind::Resolve`]. Returns (committed, rolled back).
+    async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)>;
+
+    /// Prepared transactions of ours that the server lists now, for `operator txn list` and tests.
+    async fn prepared(&self) -> Result<Vec<TxnId>>;
+}
+
+/// Which end an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Source,
+    Target,
+}
+
+/// A table of the target before the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupied {
+    Absent,
+    Empty,
+    HoldsRows,
+}
+
+/// What to read. `columns` of the table are read in order, generated ones left out.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    pub table: TableSchema,
+    /// The source's schema of the same table: its canonical types say how cells are read, on the
+    /// source and on the target alike, so that the two digests can be compared.
+    pub canonical: TableSchema,
+    pub form: CellForm,
+    /// Columns the ranges are about; with no ranges at all the whole table is read.
+    pub key: Vec<String>,
+    pub ranges: Vec<KeyRange>,
+}
+
+/// DDL work at the target.
+#[derive(Clone, Debug)]
+pub struct DefineWork {
+    pub job: common::id::JobUid,
+    pub task: common::id::TaskNo,
+    pub epoch: Epoch,
+    pub kind: TaskKind,
+    pub spec: JobSpec,
+    pub tables: Vec<TablePlan>,
+    pub form: CellForm,
+}
+
+/// The end of a job at the target.
+#[derive(Clone, Debug)]
+pub struct ResolveWork {
+    pub job: common::id::JobUid,
+    pub task: common::id::TaskNo,
+    pub epoch: Epoch,
+    pub units: Vec<ResolveUnit>,
+    pub drop_bookkeeping: bool,
+}
+
+/// Rows, batch by batch. Dropping it half way must leave no poisoned connection behind.
+#[async_trait]
+pub trait SourceReader: Send {
+    /// The next batch, never an empty one; None = the end, after which it isn't called again.
+    async fn next(&mut self) -> Result<Option<RowBatch>>;
+}
+
+/// What `begin` found out about older epochs of the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// The ledger has the row of this epoch: nothing to copy.
+    Committed(Epoch),
+    /// Nothing of an older epoch is left and none can come: copy.
+    Absent,
+}
+
+/// One partition's transaction T in the target. The caller's order is
+/// `begin, load*, prepare, commit | rollback`; any error poisons it and only `rollback` may follow.
+#[async_trait]
+pub trait TargetWriter: Send {
+    /// In this order: read what older epochs left, kill their recorded sessions, commit (the one
+    /// epoch that was decided) or roll back their prepared transactions, only then raise the fence
+    /// to T's epoch, look at the ledger again, and open T. Every wait has a short lock timeout and
+    /// the whole a deadline.
+    async fn begin(&mut self, decided: Option<Epoch>) -> Result<Recovered>;
+
+    /// Appends rows to T. All or an error; a row the server would change or skip is an error.
+    async fn load(&mut self, batch: RowBatch) -> Result<()>;
+
+    /// Compares what the server says it loaded with `loaded`, then, as the last statements of T,
+    /// updates the fence row (must affect 1) and inserts the ledger row, then prepares.
+    async fn prepare(&mut self, loaded: Loaded) -> Result<()>;
+
+    /// Ok when the ledger row of T is there for good, however the answer of COMMIT got lost.
+    /// Works on a writer that has not seen `begin`: then it finishes what an earlier one prepared.
+    async fn commit(&mut self) -> Result<()>;
+
+    /// Ends T without a trace; Ok if there is none. Never undoes a committed T.
+    async fn rollback(&mut self) -> Result<()>;
+}
+
+/// The connector for an endpoint.
+pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
+    let _ = secrets;
+    match endpoint.engine() {
+        Some(Engine::Sqlite) => Err(Error::permanent(Code::NotBuilt, "sqlite")),
+        Some(Engine::Mysql) => Err(Error::permanent(Code::NotBuilt, "mysql")),
+        None => Err(Error::permanent(
+            Code::Usage,
+            "the URL's scheme is not one of sqlite:, mysql:, mariadb:",
+        )),
+    }
+}

@@ -1,0 +1,4 @@
+//! The shell that moves rows.
+
+pub mod connector;
+pub mod secret;
