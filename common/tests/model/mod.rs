@@ -1,5 +1,7 @@
 //! A cluster without a cluster: the pure core driven by hand. Used by the transcripts and the
-//! property tests.
+//! property tests, each of which needs only a part of it.
+
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 
