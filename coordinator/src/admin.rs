@@ -221,8 +221,8 @@ impl Admin {
             state: peer.state,
             voter: peer.voter,
             term: peer.term,
-            last_log: peer.last_log,
-            applied: peer.applied,
+            last_log: Some(peer.last_log),
+            applied: peer.matched,
             last_contact_ms: peer.last_contact_ms,
             version: peer.version,
         });

@@ -6,9 +6,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::code::{Code, ErrorClass, Failure};
 use common::fault::Fault;
 use common::limits::{COMMANDS_PER_ENTRY_MAX, REPORT_INBOX_MAX, TICK_MS};
 use common::state::{Command, State};
+use common::task::TaskResult;
 use common::{schedule, two_phase};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -172,15 +174,14 @@ impl Leader {
                 commands
             })
         };
-        let mut commands = self.shared.consensus.with_state(derive);
+        let commands = self.shared.consensus.with_state(derive);
         if commands.is_empty() {
             return Turn::Idle;
         }
         faults::point(Fault::LeaderBeforePropose).await;
-        while !commands.is_empty() {
-            let rest = commands.split_off(commands.len().min(COMMANDS_PER_ENTRY_MAX));
-            match self.propose(commands).await {
-                Turn::Applied => commands = rest,
+        for entry in entries(commands) {
+            match self.propose(entry).await {
+                Turn::Applied => {}
                 other => return other,
             }
         }
@@ -191,22 +192,30 @@ impl Leader {
     async fn propose(&mut self, commands: Vec<Command>) -> Turn {
         let tally = self.shared.tally.clone();
         let lost = commands.iter().filter(|c| is_expiry(c)).count() as u64;
-        let deadline = Duration::from_millis(self.shared.limits.lease_ms);
+        let large = commands.first().filter(|c| is_large(c));
+        let instead = large.and_then(|c| too_large(c, "the plan is too large for one log entry"));
         let proposal = self.shared.consensus.propose(commands, wall_clock());
-        let answers = match timeout(deadline, proposal).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(ProposeError::StorageFull(what))) => {
+        let answers = match self.in_time(proposal).await {
+            Ok(answers) => answers,
+            Err(ProposeError::Refused(what)) => {
+                tracing::error!(what, "an entry was refused");
+                let Some(instead) = instead else {
+                    return Turn::Refused;
+                };
+                let proposal = self.shared.consensus.propose(vec![instead], wall_clock());
+                match self.in_time(proposal).await {
+                    Ok(answers) => answers,
+                    Err(_) => return Turn::Refused,
+                }
+            }
+            Err(ProposeError::StorageFull(what)) => {
                 if !tally.storage_full.swap(true, Ordering::Relaxed) {
                     tracing::error!(what, "the state directory is full; workers keep running");
                 }
                 return Turn::Refused;
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::info!(?error, "a proposal was not taken");
-                return Turn::Lost;
-            }
-            Err(_) => {
-                tracing::warn!("the quorum is silent");
                 return Turn::Lost;
             }
         };
@@ -224,11 +233,58 @@ impl Leader {
         Turn::Applied
     }
 
+    /// A silent quorum mustn't hold the loop, and with it the sessions, for longer than a lease.
+    async fn in_time<T>(
+        &self,
+        proposal: impl Future<Output = Result<T, ProposeError>>,
+    ) -> Result<T, ProposeError> {
+        let deadline = Duration::from_millis(self.shared.limits.lease_ms);
+        let answer = timeout(deadline, proposal).await;
+        answer.unwrap_or(Err(ProposeError::NotLeader(None)))
+    }
+
     fn push(&self, desk: &mut Desk) {
         let limits = &self.shared.limits;
         self.shared
             .consensus
             .with_state(|state| desk.push(state, limits));
+    }
+}
+
+/// Cuts a turn's commands into entries: mostly one. A catalog or a plan may be as large as an entry
+/// can be, so it goes alone.
+fn entries(commands: Vec<Command>) -> Vec<Vec<Command>> {
+    let (large, small): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_large);
+    let mut entries: Vec<Vec<Command>> = Vec::new();
+    for command in small {
+        match entries.last_mut() {
+            Some(entry) if entry.len() < COMMANDS_PER_ENTRY_MAX => entry.push(command),
+            _ => entries.push(vec![command]),
+        }
+    }
+    entries.extend(large.into_iter().map(|command| vec![command]));
+    entries
+}
+
+fn is_large(command: &Command) -> bool {
+    match command {
+        Command::AdoptPlan { .. } => true,
+        Command::RecordTask { result, .. } => matches!(result, TaskResult::Inspected(_)),
+        _ => false,
+    }
+}
+
+/// What stops the job of a command that no entry can hold.
+fn too_large(command: &Command, what: &str) -> Option<Command> {
+    let failure = Failure::new(Code::JobFile, what).fix("raise bucket_bytes and partition_bytes");
+    match command {
+        Command::AdoptPlan { job, .. } => Some(Command::RefusePlan { job: *job, failure }),
+        Command::RecordTask { lease, .. } => Some(Command::RecordFailed {
+            lease: *lease,
+            class: ErrorClass::Permanent,
+            failure,
+        }),
+        _ => None,
     }
 }
 

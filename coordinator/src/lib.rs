@@ -194,10 +194,7 @@ async fn serve_grpc(
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(
-            raft.max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
-        )
+        .add_service(raft)
         .add_service(
             sessions
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -62,10 +62,12 @@ metrics! {
     RaftCommitIndex = "sterna_raft_commit_index", Gauge: "Last log entry known to be committed";
     RaftAppliedIndex = "sterna_raft_applied_index", Gauge: "Last log entry applied";
     RaftLogEntries = "sterna_raft_log_entries", Gauge: "Log entries on disk";
+    RaftLogBytes = "sterna_raft_log_bytes", Gauge: "Size of the log's file";
     RaftSnapshotBytes = "sterna_raft_snapshot_bytes", Gauge: "Size of the last snapshot";
     RaftLeaderChanges = "sterna_raft_leader_changes_total", Counter: "Leader changes seen since the start";
     RaftFsyncs = "sterna_raft_fsyncs_total", Counter: "Durable writes of the log";
     RaftFsyncSeconds = "sterna_raft_fsync_seconds_total", Counter: "Time spent in durable writes of the log";
+    RaftFsyncSecondsMax = "sterna_raft_fsync_seconds_max", Gauge: "The longest durable write since the start";
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -145,15 +147,17 @@ impl Scrape {
             Metric::CommandsApplied => one(count(&tally.commands_applied)),
             Metric::CommandsRejected => one(count(&tally.commands_rejected)),
             Metric::StorageFull => one(f64::from(u8::from(tally.is_storage_full()))),
-            Metric::RaftIsLeader => one(f64::from(u8::from(self.0.role().leading))),
+            Metric::RaftIsLeader => one(f64::from(u8::from(raft.is_leader))),
             Metric::RaftTerm => one(raft.term as f64),
             Metric::RaftCommitIndex => one(raft.commit_index as f64),
             Metric::RaftAppliedIndex => one(raft.applied_index as f64),
             Metric::RaftLogEntries => one(raft.log_entries as f64),
+            Metric::RaftLogBytes => one(raft.log_bytes as f64),
             Metric::RaftSnapshotBytes => one(raft.snapshot_bytes as f64),
             Metric::RaftLeaderChanges => one(raft.leader_changes as f64),
             Metric::RaftFsyncs => one(raft.fsync_count as f64),
-            Metric::RaftFsyncSeconds => one(raft.fsync_seconds),
+            Metric::RaftFsyncSeconds => one(raft.fsync_seconds_sum),
+            Metric::RaftFsyncSecondsMax => one(raft.fsync_seconds_max),
         }
     }
 

@@ -110,6 +110,10 @@ pub(crate) fn refusal(error: ProposeError) -> Status {
             &Failure::new(Code::StateDirFull, what),
         ),
         ProposeError::Stopped(what) => no_leader(&what),
+        ProposeError::Refused(what) => proto::status_of(
+            Grpc::FailedPrecondition,
+            &Failure::new(Code::WrongState, what),
+        ),
     }
 }
 
