@@ -1,1 +1,3 @@
+//! The coordinator: shell around the core.
 
+pub mod raft;
