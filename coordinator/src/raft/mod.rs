@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 mod bootstrap;
 mod disk;
-pub(crate) mod fault;
 mod log_store;
 mod membership;
 mod network;
