@@ -37,6 +37,21 @@ impl Signals {
             _ => std::future::pending().await,
         }
     }
+
+    /// For servers: the exit status once a signal came, or, if asked for, once stdin ended.
+    pub async fn stop_or_stdin(&mut self, with_stdin: bool) -> u8 {
+        tokio::select! {
+            stop = self.stop() => stop.exit(),
+            () = stdin_ends(), if with_stdin => 0,
+        }
+    }
+}
+
+/// Whoever started this process holds the other end: it ends with them, even by kill -9.
+async fn stdin_ends() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while let Ok(1..) = tokio::io::AsyncReadExt::read(&mut stdin, &mut buffer).await {}
 }
 
 /// Counts signals; owned and polled by `main`.

@@ -8,10 +8,11 @@ use common::job::{JobSpec, TargetMode, VerifyMode};
 use common::state::{Intent, Phase};
 use common::status::JobStatus;
 use tokio::time::{Instant, sleep, timeout};
+use worker::secret::Secrets;
 
 use crate::cli::{CloneArgs, Global, Mode, Output, Verify};
 use crate::client::{Client, new_uid};
-use crate::embedded::{Embedded, Secrets};
+use crate::embedded::Embedded;
 use crate::error::{self, Result};
 use crate::progress::Progress;
 use crate::signals::{Signals, Stop};

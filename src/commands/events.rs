@@ -67,12 +67,12 @@ async fn pass(request: &mut EventsRequest, client: &Client, global: &Global) -> 
 fn line(event: &Value) -> String {
     let at = event["at_ms"].as_u64().or_else(|| event["at"].as_u64());
     let unit = ["partition", "task", "unit", "worker"];
-    let unit = unit.iter().find(|key| !event[**key].is_null());
+    let unit = unit.iter().find(|key| !event[**key].is_null()).copied();
     let mut text = format!(
         "{}  {:<12} {:<6} {:<16}",
         output::clock(at.unwrap_or_default()),
         cell(event, "job"),
-        unit.map_or("-".to_owned(), |key| plain(&event[*key])),
+        unit.map_or("-".to_owned(), |key| named(key, &event[key])),
         cell(event, "event"),
     );
     let known = [
@@ -85,12 +85,23 @@ fn line(event: &Value) -> String {
         "api_version",
     ];
     for (key, value) in event.as_object().into_iter().flatten() {
-        if known.contains(&key.as_str()) || unit == Some(&key.as_str()) || value.is_null() {
+        if known.contains(&key.as_str()) || unit == Some(key.as_str()) || value.is_null() {
             continue;
         }
-        text.push_str(&format!(" {key}={}", plain(value)));
+        text.push_str(&format!(" {key}={}", named(key, value)));
     }
     text.trim_end().to_owned()
+}
+
+/// Ids are numbers in JSON and have a letter for people.
+fn named(key: &str, value: &Value) -> String {
+    let letter = match (key, value.is_number()) {
+        ("partition", true) => "p",
+        ("task", true) => "t",
+        ("worker", true) => "w",
+        _ => "",
+    };
+    format!("{letter}{}", plain(value))
 }
 
 fn plain(value: &Value) -> String {
@@ -111,7 +122,7 @@ mod tests {
     fn a_line_reads_like_a_transcript() {
         let event = serde_json::json!({
             "seq": 7, "at_ms": 1_000, "job": "shop", "event": "prepared",
-            "partition": "p3", "epoch": 2, "rows": 10, "digest": "10:ab",
+            "partition": 3, "epoch": 2, "rows": 10, "digest": "10:ab",
         });
         assert_eq!(
             line(&event),
