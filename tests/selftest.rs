@@ -74,7 +74,7 @@ async fn the_judge_sees_foreign_keys_floats_and_decimals() {
     let file = dataset::shop_sqlite(&dir.file("a.db")).await;
     oracle::assert_equal(&file, &file).await;
     std::fs::copy(dir.file("a.db"), dir.file("b.db")).expect("copied");
-    let change = "UPDATE track SET gain = gain + 1e-16 WHERE track_id = 3";
+    let change = "UPDATE track SET gain = gain + 1e-16 WHERE track_id = 9";
     dataset::sqlite_exec(&dir.file("b.db"), change).await;
     says_no(change, file, format!("sqlite:{}", dir.file("b.db"))).await;
 }
