@@ -75,24 +75,36 @@ impl Cluster {
         let expect = self.coordinators.len().to_string();
         let coordinator = &self.coordinators[index];
         let data = self.dir.file(&coordinator.name);
-        let args = [
-            "coordinator",
-            "--name",
-            &coordinator.name,
-            "--data-dir",
-            &data,
-            "--listen",
-            &coordinator.address,
-            "--http",
-            &coordinator.http,
-            "--join",
-            &all,
-            "--bootstrap-expect",
-            &expect,
-        ];
-        let sterna = Sterna::new(self.dir.path(), &args).named(&coordinator.name);
+        let sterna = Sterna::new(self.dir.path(), &["coordinator"])
+            .args(&["--name", &coordinator.name, "--data-dir", &data])
+            .args(&[
+                "--listen",
+                &coordinator.address,
+                "--http",
+                &coordinator.http,
+            ])
+            .args(&["--join", &all, "--bootstrap-expect", &expect])
+            .named(&coordinator.name);
         let process = self.with_cluster_env(sterna).spawn();
         self.coordinators[index].process = Some(process);
+    }
+
+    /// Starts one more coordinator that waits to be added; its address.
+    pub async fn add_coordinator(&mut self) -> String {
+        let index = self.coordinators.len();
+        let new = Coordinator::new(index + 1);
+        let (data, all) = (self.dir.file(&new.name), self.addresses());
+        let sterna = Sterna::new(self.dir.path(), &["coordinator"])
+            .args(&["--name", &new.name, "--data-dir", &data])
+            .args(&["--listen", &new.address, "--http", &new.http])
+            .args(&["--join", &all, "--bootstrap-expect", "0"])
+            .named(&new.name);
+        let process = self.with_cluster_env(sterna).spawn();
+        self.coordinators.push(new);
+        self.coordinators[index].process = Some(process);
+        let http = &self.coordinators[index].http;
+        until("it to listen", secs(20), || http_get(http, "/healthz")).await;
+        self.coordinators[index].address.clone()
     }
 
     /// Adds a worker; `env` is its own.
@@ -190,6 +202,27 @@ impl Cluster {
         (old, killed.elapsed())
     }
 
+    /// Waits until that many workers are live.
+    pub async fn until_workers(&self, count: usize) {
+        until("the workers to join", secs(30), || async {
+            let list = self.try_json(&["node", "list"]).await?;
+            let workers = list["workers"].as_array()?;
+            let live = workers.iter().filter(|worker| worker["health"] == "live");
+            (live.count() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the members are as `condition` wants them.
+    pub async fn until_peers(&self, what: &str, condition: impl Fn(&[Value]) -> bool) {
+        let condition = &condition;
+        until(what, secs(30), || async move {
+            let list = self.try_json(&["operator", "raft", "list-peers"]).await?;
+            condition(list["peers"].as_array()?).then_some(())
+        })
+        .await;
+    }
+
     /// Writes a job file and submits it.
     pub async fn apply(&self, name: &str, source: &str, target: &str, more: &str) -> Finished {
         let file = self.job_file(name, source, target, more);
@@ -200,7 +233,7 @@ impl Cluster {
     pub fn job_file(&self, name: &str, source: &str, target: &str, more: &str) -> String {
         let path = self.dir.file(&format!("{name}.toml"));
         let text = format!(
-            "name = \"{name}\"\n[source]\nurl = \"{source}\"\n[target]\nurl = \"{target}\"\n{more}\n"
+            "version = 1\nname = \"{name}\"\n[source]\nurl = \"{source}\"\n[target]\nurl = \"{target}\"\n{more}\n"
         );
         std::fs::write(&path, text).expect("writable");
         path
@@ -226,7 +259,7 @@ impl Cluster {
         .await
     }
 
-    /// `sterna wait -j JOB --for completed`.
+    /// `sterna wait -j JOB --for Completed`.
     pub async fn wait_completed(&self, job: &str, deadline: Duration) -> Finished {
         let timeout = format!("{}s", deadline.as_secs());
         let args = [

@@ -46,7 +46,8 @@ const SHOP_MYSQL: &[&str] = &[
     "INSERT INTO `odd ``name` VALUES (-1, NULL), (0, ''), (1, 'NULL'), (2, '\\\\N')",
 ];
 
-/// The same idea in SQLite's words; several statements are run at once.
+/// The same idea in SQLite's words; several statements are run at once. The keys of `label` differ
+/// only by case, by a space at the end, or under collations that know German.
 const SHOP_SQLITE: &str = "
 CREATE TABLE artist (artist_id INTEGER NOT NULL PRIMARY KEY, name NVARCHAR(120));
 CREATE TABLE album (album_id INTEGER NOT NULL PRIMARY KEY, title NVARCHAR(160) NOT NULL,
@@ -76,9 +77,6 @@ WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 3999)
   INSERT INTO playlist_track SELECT 1 + i % 20, (1 + i) * 3 FROM n;
 INSERT INTO label VALUES ('a', 'x'), ('A', 'y'), ('b ', NULL), ('b', ''), ('ß', 'z'), ('ss', 'z');
 ";
-
-/// The tables of `SHOP_SQLITE` whose text keys differ only by case or accent.
-pub const CASE_SENSITIVE_TABLE: &str = "label";
 
 /// Fills a new database of the server with the shop; its URL.
 pub async fn shop_mysql(server: &Server, database: &str) -> String {

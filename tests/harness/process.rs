@@ -59,11 +59,6 @@ impl Sterna {
         }
     }
 
-    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Sterna {
-        self.command.arg(arg);
-        self
-    }
-
     pub fn args(mut self, args: &[&str]) -> Sterna {
         self.command.args(args);
         self
@@ -202,6 +197,11 @@ impl std::fmt::Display for Finished {
 }
 
 impl Finished {
+    /// Panics with its output unless it ended with 0.
+    pub fn expect_ok(&self) {
+        assert_eq!(self.code, 0, "{self}");
+    }
+
     /// Stdout as one JSON value.
     pub fn json(&self) -> serde_json::Value {
         match serde_json::from_str(&self.stdout) {
