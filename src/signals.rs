@@ -49,9 +49,10 @@ impl Signals {
 
 /// Whoever started this process holds the other end: it ends with them, even by kill -9.
 async fn stdin_ends() {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = [0; 64];
-    while let Ok(1..) = tokio::io::AsyncReadExt::read(&mut stdin, &mut buffer).await {}
+    let reading =
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    // An end is an end, by an error or not.
+    drop(reading.await);
 }
 
 /// Counts signals; owned and polled by `main`.
