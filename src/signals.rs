@@ -47,12 +47,16 @@ impl Signals {
     }
 }
 
-/// Whoever started this process holds the other end: it ends with them, even by kill -9.
+/// Whoever started this process holds the other end: it ends with them, even by kill -9. A thread
+/// of its own, which the runtime doesn't wait for when the process ends by something else.
 async fn stdin_ends() {
-    let reading =
-        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-    // An end is an end, by an error or not.
-    drop(reading.await);
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // An end is an end, by an error or not.
+        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        drop(sender.send(()));
+    });
+    drop(receiver.await);
 }
 
 /// Counts signals; owned and polled by `main`.
