@@ -317,6 +317,11 @@ impl Consensus {
         self.inner.machine.with_state(read)
     }
 
+    /// Bytes of the state as a snapshot holds it.
+    pub fn state_bytes(&self) -> u64 {
+        self.with_state(|state| types::encoded_bytes(state) as u64)
+    }
+
     /// Index of the last applied entry.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.inner.machine.applied()
