@@ -46,6 +46,11 @@ pub const LOCK_WAIT_MS: u64 = 3_000;
 pub const BEGIN_DEADLINE_MS: u64 = 60_000;
 /// Deadline of a connection attempt.
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
+/// One batch read or loaded: a single row of 1 GiB on a slow disk. Longer means the server hangs
+/// (a full disk makes MariaDB wait without a word, measured).
+pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
+/// One statement of DDL: all indexes of a table are built in one.
+pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
 

@@ -4,6 +4,8 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+pub mod mysql;
+
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
@@ -196,10 +198,9 @@ pub trait TargetWriter: Send {
 
 /// The connector for an endpoint.
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
-    let _ = secrets;
     match endpoint.engine() {
         Some(Engine::Sqlite) => Err(Error::permanent(Code::NotBuilt, "sqlite")),
-        Some(Engine::Mysql) => Err(Error::permanent(Code::NotBuilt, "mysql")),
+        Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,
             "the URL's scheme is not one of sqlite:, mysql:, mariadb:",
