@@ -78,7 +78,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         CellForm::Canonical
     };
     let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
-    let targets = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
+    let (targets, left_out) = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
+    let notes = catalog.notes.into_iter().chain(left_out).collect();
     let writers = slots.min(catalog.target.writers_max).max(1);
     let tables: Vec<TablePlan> = catalog
         .tables
@@ -108,7 +109,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         source: catalog.source,
         target: catalog.target,
         tables,
-        notes: catalog.notes,
+        notes,
     };
     let partitions: u64 = plan
         .tables
