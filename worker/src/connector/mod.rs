@@ -4,7 +4,11 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+<<<<<<< HEAD
 pub mod mysql;
+=======
+pub mod sqlite;
+>>>>>>> sqlite
 
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
@@ -199,7 +203,7 @@ pub trait TargetWriter: Send {
 /// The connector for an endpoint.
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
     match endpoint.engine() {
-        Some(Engine::Sqlite) => Err(Error::permanent(Code::NotBuilt, "sqlite")),
+        Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
         Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,
