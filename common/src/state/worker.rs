@@ -112,7 +112,10 @@ impl State {
                     );
                 }
                 // A decided transaction holds locks in the target: it goes first.
-                Stage::Committing { .. } | Stage::Leased { decided: Some(_), .. } => {
+                Stage::Committing { .. }
+                | Stage::Leased {
+                    decided: Some(_), ..
+                } => {
                     job.give_up(*no, Millis(0));
                 }
                 _ => job.give_up(*no, now),

@@ -17,6 +17,9 @@ use common::value::RowBatch;
 
 use crate::secret::Secrets;
 
+#[path = "sqlite/demo.rs"]
+pub mod demo;
+
 /// What went wrong, already classified.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{failure}")]
