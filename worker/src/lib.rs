@@ -5,12 +5,16 @@
 pub mod connector;
 mod context;
 mod dial;
+#[cfg(test)]
+mod fake;
 mod faults;
 mod meter;
 mod metrics;
 mod runner;
 pub mod secret;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod task;
 
 use std::sync::Arc;
