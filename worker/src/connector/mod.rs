@@ -4,6 +4,8 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+pub mod sqlite;
+
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
@@ -201,7 +203,7 @@ pub trait TargetWriter: Send {
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
     let _ = secrets;
     match endpoint.engine() {
-        Some(Engine::Sqlite) => Err(Error::permanent(Code::NotBuilt, "sqlite")),
+        Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
         Some(Engine::Mysql) => Err(Error::permanent(Code::NotBuilt, "mysql")),
         None => Err(Error::permanent(
             Code::Usage,
