@@ -47,16 +47,17 @@ impl Signals {
     }
 }
 
-/// Whoever started this process holds the other end: it ends with them, even by kill -9. A thread
-/// of its own, which the runtime doesn't wait for when the process ends by something else.
+/// Whoever started this process holds the other end: it ends with them, even by kill -9.
 async fn stdin_ends() {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that blocks for ever must not hold up the runtime's end.
     std::thread::spawn(move || {
-        // An end is an end, by an error or not.
-        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-        drop(sender.send(()));
+        let mut stdin = io::stdin().lock();
+        let mut buffer = [0; 64];
+        while let Ok(1..) = io::Read::read(&mut stdin, &mut buffer) {}
+        let _ = ended.send(());
     });
-    drop(receiver.await);
+    let _ = wait.await;
 }
 
 /// Counts signals; owned and polled by `main`.

@@ -4,11 +4,8 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
-<<<<<<< HEAD
 pub mod mysql;
-=======
 pub mod sqlite;
->>>>>>> sqlite
 
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
@@ -22,6 +19,9 @@ use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
 use crate::secret::Secrets;
+
+#[path = "sqlite/demo.rs"]
+pub mod demo;
 
 /// What went wrong, already classified.
 #[derive(Clone, Debug, thiserror::Error)]
