@@ -185,7 +185,9 @@ impl Leader {
                 other => return other,
             }
         }
-        faults::point(Fault::LeaderAfterPropose).await;
+        if faults::point(Fault::LeaderAfterPropose).await {
+            return Turn::Lost;
+        }
         Turn::Applied
     }
 

@@ -234,6 +234,11 @@ impl Coordinator {
         self.shared.consensus.role()
     }
 
+    /// Size of the replicated state as a snapshot holds it, in bytes. Serializes all of it.
+    pub fn state_bytes(&self) -> u64 {
+        self.shared.consensus.state_bytes()
+    }
+
     /// Hands leadership over, ends every stream, stops. Nothing is lost if it is killed instead.
     pub async fn shutdown(self) {
         if self.shared.role().leading {

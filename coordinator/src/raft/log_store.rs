@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
-use super::fault::hit;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
+use crate::faults::point;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -144,7 +144,6 @@ impl LogStore {
     }
 
     fn append_records(&self, records: &[(u64, Vec<u8>)]) -> Result<(), DiskError> {
-        hit(Fault::RaftBeforeAppend);
         let committed = *self.committed();
         self.shared.disk.write(|transaction| {
             let mut table = transaction.open_table(LOG)?;
@@ -159,7 +158,6 @@ impl LogStore {
         self.shared
             .grown_bytes
             .fetch_add(bytes as u64, Ordering::Relaxed);
-        hit(Fault::RaftAfterAppend);
         Ok(())
     }
 
@@ -290,8 +288,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let encoded = |entry: LogEntry| (entry.log_id.index, encode(&entry));
         let records: Vec<_> = entries.into_iter().map(encoded).collect();
         let store = self.clone();
+        point(Fault::RaftBeforeAppend).await;
         let done = blocking(move || store.append_records(&records)).await;
         done.map_err(|error| -> StorageError { error.storage(true) })?;
+        if point(Fault::RaftAfterAppend).await {
+            let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());
+            return Err(lost.storage(true));
+        }
         flushed.log_io_completed(Ok(()));
         Ok(())
     }

@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 mod bootstrap;
 mod disk;
-pub(crate) mod fault;
 mod log_store;
 mod membership;
 mod network;
@@ -230,10 +229,11 @@ impl Consensus {
         let last = stores.log.last()?;
         let empty = last.is_none() && *known.vote_ref() == types::Vote::default();
         let membership = known.membership_state.effective().membership().clone();
-        let rank = timing::rank(
-            &config.name,
-            membership.nodes().map(|(_, peer)| peer.name.as_str()),
-        );
+        let names = membership.nodes().map(|(_, peer)| peer.name.as_str());
+        let rank = match empty {
+            false => timing::rank(&config.name, names),
+            true => timing::rank(&config.advertise, config.join.iter().map(String::as_str)),
+        };
         let franchise = Arc::new(Franchise::new(stores.log.clone(), empty)?);
         let mut settings = timing::config(rank, config.snapshot_every);
         settings.enable_elect = franchise.may_vote();
@@ -314,6 +314,11 @@ impl Consensus {
     /// Reads the applied state. Entries wait meanwhile: keep it short.
     pub fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         self.inner.machine.with_state(read)
+    }
+
+    /// Bytes of the state as a snapshot holds it.
+    pub fn state_bytes(&self) -> u64 {
+        self.with_state(|state| types::encoded_bytes(state) as u64)
     }
 
     /// Index of the last applied entry.

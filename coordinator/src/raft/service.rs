@@ -17,7 +17,7 @@ use super::disk::DiskError;
 use super::log_store::{LogStore, REJOINING};
 use super::membership::{leads_within, state_text};
 use super::network::Links;
-use super::timing::TAKE_LEAD_WAIT;
+use super::timing::{TAKE_LEAD_ATTEMPTS, TAKE_LEAD_WAIT};
 use super::types::{LogId, Raft, Snapshot, SnapshotMeta, TypeConfig, Vote, decode, encode};
 
 /// Whether this member may vote.
@@ -226,7 +226,7 @@ impl RaftRpc for RaftService {
         }
         // The old leader votes for this member and steps down with that; in a larger cluster the
         // others' leases must run out first.
-        for _ in 0..4 {
+        for _ in 0..TAKE_LEAD_ATTEMPTS {
             self.raft.trigger().elect().await.map_err(stopped)?;
             if leads_within(&self.raft, TAKE_LEAD_WAIT).await {
                 return Ok(self.reply(&true));

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
-use super::fault::hit;
 use super::types::{
     Answers, LogEntry, LogId, Result, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, decode,
     encode,
 };
+use crate::faults::point;
 
 /// Row 0 is the header, the others are pieces of the image.
 const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
@@ -62,7 +62,10 @@ impl Machine {
     }
 
     pub(crate) fn on(disk: Disk) -> Result<Machine, DiskError> {
-        disk.write(|transaction| Ok(drop(transaction.open_table(SNAPSHOT)?)))?;
+        disk.write(|transaction| {
+            transaction.open_table(SNAPSHOT)?;
+            Ok(())
+        })?;
         let machine = Machine {
             shared: Arc::new(Shared {
                 image: RwLock::default(),
@@ -150,7 +153,6 @@ impl Machine {
 
     /// Writes down the applied state. Entries wait while it is serialized, readers don't.
     fn build(&self) -> Result<(SnapshotMeta, Vec<u8>), DiskError> {
-        hit(Fault::RaftBeforeSnapshot);
         let image = self
             .shared
             .image
@@ -283,6 +285,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot> {
+        point(Fault::RaftBeforeSnapshot).await;
         let machine = self.clone();
         let built = blocking(move || machine.build()).await;
         let (meta, data) = built.map_err(|error| error.storage(true))?;

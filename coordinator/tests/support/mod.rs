@@ -38,8 +38,8 @@ pub fn limits() -> Limits {
     }
 }
 
-pub async fn coordinator(dir: &std::path::Path) -> Coordinator {
-    let config = CoordinatorConfig {
+pub fn config(dir: &std::path::Path) -> CoordinatorConfig {
+    CoordinatorConfig {
         name: "c1".to_owned(),
         data_dir: dir.to_owned(),
         listen: "127.0.0.1:0".to_owned(),
@@ -49,8 +49,11 @@ pub async fn coordinator(dir: &std::path::Path) -> Coordinator {
         bootstrap_expect: 1,
         limits: limits(),
         snapshot_every: 1_000,
-    };
-    let coordinator = coordinator::start(config).await.expect("it starts");
+    }
+}
+
+pub async fn coordinator(dir: &std::path::Path) -> Coordinator {
+    let coordinator = coordinator::start(config(dir)).await.expect("it starts");
     let mut role = coordinator.role();
     let leads = role.wait_for(|role| role.leading);
     let led = tokio::time::timeout(DEADLINE, leads).await;
@@ -214,22 +217,41 @@ impl Drop for FakeWorker {
 }
 
 impl FakeWorker {
+    /// Attends at one coordinator, for as long as that one leads.
     pub fn start(address: String, manner: Manner) -> FakeWorker {
         let (tell, wanted) = watch::channel(Vec::new());
-        let task = tokio::spawn(attend(address, manner, tell));
+        let task = tokio::spawn(async move { attend(&address, &manner, &tell).await });
+        FakeWorker { wanted, task }
+    }
+
+    /// Attends at whichever of the coordinators leads.
+    pub fn follow(addresses: Vec<String>, manner: Manner) -> FakeWorker {
+        let (tell, wanted) = watch::channel(Vec::new());
+        let task = tokio::spawn(async move {
+            loop {
+                for address in &addresses {
+                    attend(address, &manner, &tell).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        });
         FakeWorker { wanted, task }
     }
 }
 
-async fn attend(address: String, manner: Manner, tell: watch::Sender<Vec<Directive>>) {
-    let client = WorkerClient::connect(format!("http://{address}")).await;
+async fn attend(address: &str, manner: &Manner, tell: &watch::Sender<Vec<Directive>>) {
+    let Ok(mut client) = WorkerClient::connect(format!("http://{address}")).await else {
+        return;
+    };
     let (reports, outgoing) = mpsc::channel(4);
-    reports.send(report(&manner, &[])).await.expect("a queue");
-    let mut client = client.expect("it listens");
-    let stream = client.attend(ReceiverStream::new(outgoing)).await;
-    let mut stream = stream.expect("it leads").into_inner();
+    reports.send(report(manner, &[])).await.expect("a queue");
+    let Ok(stream) = client.attend(ReceiverStream::new(outgoing)).await else {
+        return;
+    };
+    let mut stream = stream.into_inner();
     let mut beat = tokio::time::interval(Duration::from_millis(100));
-    let mut wanted: Vec<Directive> = Vec::new();
+    // What it holds outlives the connection.
+    let mut wanted: Vec<Directive> = tell.borrow().clone();
     loop {
         tokio::select! {
             message = stream.message() => {
@@ -239,7 +261,7 @@ async fn attend(address: String, manner: Manner, tell: watch::Sender<Vec<Directi
             }
             _ = beat.tick() => {}
         }
-        if reports.send(report(&manner, &wanted)).await.is_err() {
+        if reports.send(report(manner, &wanted)).await.is_err() {
             return;
         }
     }

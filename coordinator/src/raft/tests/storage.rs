@@ -11,7 +11,7 @@ use common::plan::Loaded;
 use common::state::{Command, Entry, State};
 use openraft::testing::{StoreBuilder, Suite};
 use redb::backends::FileBackend;
-use redb::{Database, StorageBackend, TableDefinition};
+use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
 use tempfile::TempDir;
 
 use super::super::disk::{Disk, DiskError, Poison};
@@ -148,30 +148,30 @@ async fn a_torn_record_is_named() {
 struct Filling(FileBackend, Arc<AtomicBool>);
 
 impl Filling {
-    fn check(&self) -> Result<(), redb::BackendError> {
+    fn check(&self) -> std::io::Result<()> {
         match self.1.load(Ordering::Relaxed) {
-            true => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+            true => Err(std::io::Error::from(std::io::ErrorKind::StorageFull)),
             false => Ok(()),
         }
     }
 }
 
 impl StorageBackend for Filling {
-    fn len(&self) -> Result<u64, redb::BackendError> {
+    fn len(&self) -> std::io::Result<u64> {
         self.0.len()
     }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), redb::BackendError> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
         self.0.read(offset, out)
     }
-    fn set_len(&self, len: u64) -> Result<(), redb::BackendError> {
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
         self.check()?;
         self.0.set_len(len)
     }
-    fn sync_data(&self) -> Result<(), redb::BackendError> {
+    fn sync_data(&self) -> std::io::Result<()> {
         self.check()?;
         self.0.sync_data()
     }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), redb::BackendError> {
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.check()?;
         self.0.write(offset, data)
     }
