@@ -152,7 +152,10 @@ pub fn directives(state: &State, worker: WorkerId) -> Vec<Directive> {
                 unit: crate::epoch::Unit::Task(no),
                 epoch,
             };
-            let task = job.task(no).expect("indexed tasks exist").kind.clone();
+            let mut task = job.task(no).expect("indexed tasks exist").kind.clone();
+            if let TaskKind::Inspect { slots } = &mut task {
+                *slots = state.slots();
+            }
             wanted.push(Directive {
                 lease,
                 uid: job.uid.clone(),
@@ -161,6 +164,32 @@ pub fn directives(state: &State, worker: WorkerId) -> Vec<Directive> {
         }
     }
     wanted
+}
+
+/// What the wanted set of a worker is about, without building it: equal outlines mean equal
+/// directives (but for what a worker ignores in a unit that runs). The flag is "commit".
+pub fn outline(state: &State, worker: WorkerId) -> Vec<(Lease, bool)> {
+    let mut outline = Vec::new();
+    for (job_id, job) in state.active_jobs() {
+        for (no, epoch) in job.partitions_of_worker(worker) {
+            let partition = job.partition(no).expect("indexed partitions exist");
+            let lease = Lease {
+                job: job_id,
+                unit: crate::epoch::Unit::Partition(no),
+                epoch,
+            };
+            outline.push((lease, matches!(partition.stage, Stage::Committing { .. })));
+        }
+        for (no, epoch) in job.tasks_of_worker(worker) {
+            let lease = Lease {
+                job: job_id,
+                unit: crate::epoch::Unit::Task(no),
+                epoch,
+            };
+            outline.push((lease, false));
+        }
+    }
+    outline
 }
 
 /// The difference between what runs and what should.

@@ -3,6 +3,7 @@
 //! one atomic load. The shell does the acting; this file only names and parses.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 macro_rules! faults {
     ($( $name:ident = $text:literal: $doc:literal; )*) => {
@@ -79,12 +80,40 @@ impl std::str::FromStr for Action {
     }
 }
 
-/// An armed point: it acts from the `after`-th time on (1 = the first), once.
+/// An armed point: it acts the `after`-th time (1 = the first), once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
     pub fault: Fault,
     pub action: Action,
     pub after: u32,
+}
+
+/// What is armed in this process, with a count per point. The shell asks and acts; nothing here
+/// does. A process that has nothing armed pays one look at an empty list.
+#[derive(Debug, Default)]
+pub struct Armory {
+    points: Vec<(Armed, AtomicU32)>,
+}
+
+impl Armory {
+    /// Reads the text of `STERNA_FAULT`, see [`parse`].
+    pub fn from_text(text: &str) -> Result<Armory, String> {
+        let armed = parse(text)?.into_iter();
+        Ok(Armory {
+            points: armed.map(|armed| (armed, AtomicU32::new(0))).collect(),
+        })
+    }
+
+    /// Counts one pass through `fault`; the action to take now, if its turn has come.
+    pub fn hit(&self, fault: Fault) -> Option<Action> {
+        let mut action = None;
+        for (armed, hits) in self.points.iter().filter(|(armed, _)| armed.fault == fault) {
+            if hits.fetch_add(1, Ordering::Relaxed) + 1 == armed.after {
+                action = Some(armed.action);
+            }
+        }
+        action
+    }
 }
 
 /// Reads `name=action[@N]`, comma-separated, as in `worker-after-prepare=exit@3`.
@@ -113,6 +142,17 @@ pub fn parse(text: &str) -> Result<Vec<Armed>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_armed_point_acts_once_at_its_turn() {
+        let armory = Armory::from_text("worker-mid-load=exit@2").expect("valid");
+        assert_eq!(armory.hit(Fault::WorkerMidLoad), None);
+        assert_eq!(armory.hit(Fault::WorkerAfterCommit), None);
+        assert_eq!(armory.hit(Fault::WorkerMidLoad), Some(Action::Exit));
+        assert_eq!(armory.hit(Fault::WorkerMidLoad), None);
+        assert!(Armory::from_text("nonsense").is_err());
+        assert_eq!(Armory::default().hit(Fault::WorkerMidLoad), None);
+    }
 
     #[test]
     fn points_are_armed_by_name() {

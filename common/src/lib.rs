@@ -22,6 +22,7 @@ pub mod epoch;
 pub mod fault;
 pub mod id;
 pub mod job;
+pub mod job_file;
 pub mod limits;
 pub mod mapping;
 pub mod partition;

@@ -46,6 +46,11 @@ pub const LOCK_WAIT_MS: u64 = 3_000;
 pub const BEGIN_DEADLINE_MS: u64 = 60_000;
 /// Deadline of a connection attempt.
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
+/// One batch read or loaded: a single row of 1 GiB on a slow disk. Longer means the server hangs
+/// (a full disk makes MariaDB wait without a word, measured).
+pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
+/// One statement of DDL: all indexes of a table are built in one.
+pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
 
@@ -53,6 +58,36 @@ pub const ATTEMPTS_MAX: u16 = 8;
 pub const REPORT_INTERVAL_MS: u64 = 250;
 /// The leader's tick when nothing happens.
 pub const TICK_MS: u64 = 100;
+
+/// Deadline of one attempt to attend at a coordinator, connection included. Short: the others are
+/// asked meanwhile, and a leader change must cost a worker less than a second.
+pub const ATTEND_DEADLINE_MS: u64 = 1_000;
+/// Longest wait between two rounds over all coordinators, before the jitter of a quarter.
+pub const ATTEND_BACKOFF_CAP_MS: u64 = 500;
+/// Coordinator addresses a worker remembers: the given ones and those it was pointed to.
+pub const COORDINATORS_KNOWN_MAX: usize = 16;
+/// A leader whose stream is open but silent for this long is left for another: 8 reports.
+pub const LEADER_SILENCE_MS: u64 = 2_000;
+/// How long a unit waits for its job's context before it is given back as a transient failure.
+pub const CONTEXT_DEADLINE_MS: u64 = 30_000;
+/// Words "it is prepared" on their way from units to the runner, which always drains them.
+pub const PREPARED_QUEUE: usize = 64;
+/// Row batches of one unit in memory: one being read, the queue, one being written. A batch of n
+/// MiB counts as n, and one of this many or more is in flight alone.
+pub const BATCHES_IN_FLIGHT: usize = BATCH_QUEUE + 2;
+/// How long an owner goes on trying to commit what was decided before it gives the unit back.
+pub const COMMIT_DEADLINE_MS: u64 = 60_000;
+/// A unit that was told to stop has this long to roll back; then its connections are cut.
+pub const UNIT_STOP_MS: u64 = 10_000;
+/// How long a prepared unit of a stopping worker waits for its decision, usually some ms away.
+pub const STOP_DECISION_MS: u64 = 1_000;
+/// How long a worker that ends waits for the leader to take its last acknowledgements, and then
+/// for the end of the stream, which says that its goodbye was heard.
+pub const GOODBYE_MS: u64 = 2_000;
+/// How long a draining worker lets its units go on: a partition is some seconds of load.
+pub const DRAIN_MS: u64 = 60_000;
+/// Tables sampled at the same time while a source is inspected.
+pub const SAMPLES_AT_ONCE: usize = 4;
 
 /// What an operator or a test may set; everything else in this file is fixed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -36,11 +36,12 @@ pub fn class_of(hash: u64, n: u32) -> u32 {
 pub enum Split {
     /// All rows are one partition, read in one scan.
     Whole,
-    /// Buckets between `bounds`, hashed into `n` classes.
+    /// Buckets between `bounds`, hashed with `seed` into `n` classes.
     Bucketed {
         columns: Vec<String>,
         bounds: Vec<KeyBound>,
         n: u32,
+        seed: u64,
     },
 }
 
@@ -76,8 +77,11 @@ impl Split {
     }
 
     /// For each class that has at least one bucket: the class and its buckets, ascending.
-    pub fn classes(&self, seed: u64, table: u32) -> Vec<(u32, Vec<u32>)> {
-        let n = self.n();
+    pub fn classes(&self, table: u32) -> Vec<(u32, Vec<u32>)> {
+        let (n, seed) = match self {
+            Split::Whole => (1, 0),
+            Split::Bucketed { n, seed, .. } => (*n, *seed),
+        };
         let mut by_class: Vec<Vec<u32>> = vec![Vec::new(); n as usize];
         for bucket in 0..self.buckets() {
             let class = class_of(hash_bucket(seed, table, bucket), n);
@@ -88,6 +92,31 @@ impl Split {
             .filter(|(_, buckets)| !buckets.is_empty())
             .collect()
     }
+}
+
+/// Seeds tried for one table, and the tables small enough for that.
+const SEEDS: u64 = 256;
+const BUCKETS_TRIED_MAX: u32 = 4_096;
+
+/// A seed under which `buckets` fall evenly into `n` classes. With few buckets a random one leaves
+/// a third of the classes empty and others with three times their share, and the last partition to
+/// end decides when the job ends; the best of some seeds costs microseconds.
+pub fn even_seed(seed: u64, table: u32, buckets: u32, n: u32) -> u64 {
+    if buckets > BUCKETS_TRIED_MAX {
+        return seed;
+    }
+    let unevenness = |seed: u64| {
+        let mut counts = vec![0u32; n as usize];
+        for bucket in 0..buckets {
+            counts[class_of(hash_bucket(seed, table, bucket), n) as usize] += 1;
+        }
+        let empty = counts.iter().filter(|count| **count == 0).count();
+        (counts.into_iter().max(), empty)
+    };
+    let candidates = (0..SEEDS).map(|step| seed.wrapping_add(step));
+    candidates
+        .min_by_key(|candidate| unevenness(*candidate))
+        .unwrap_or(seed)
 }
 
 /// N of a table: `ceil(bytes / partition_bytes)`, at least the number of slots for a table worth
@@ -111,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn split(bounds: &[u32], n: u32) -> Split {
+    fn split(bounds: &[u32], n: u32, seed: u64) -> Split {
         let bounds = bounds
             .iter()
             .map(|b| KeyBound(vec![b.to_string()]))
@@ -120,6 +149,7 @@ mod tests {
             columns: vec!["id".into()],
             bounds,
             n,
+            seed,
         }
     }
 
@@ -134,7 +164,7 @@ mod tests {
             n in 1u32..20, seed: u64, keys in prop::collection::vec(0u32..1000, 1..50),
         ) {
             let bounds: Vec<u32> = bounds.into_iter().collect();
-            let split = split(&bounds, n);
+            let split = split(&bounds, n, seed);
             let mut previous: Option<KeyBound> = None;
             for bucket in 0..split.buckets() {
                 let range = split.range(bucket);
@@ -143,7 +173,7 @@ mod tests {
                 prop_assert_eq!(range.until.is_none(), bucket + 1 == split.buckets());
                 previous = range.until;
             }
-            let classes = split.classes(seed, 3);
+            let classes = split.classes(3);
             for key in keys {
                 let holders = classes.iter().flat_map(|(class, buckets)| {
                     buckets.iter().filter(|bucket| {
@@ -170,6 +200,20 @@ mod tests {
                 seen.insert(class_of(hash_row(seed, &key.to_be_bytes()), n));
             }
             prop_assert_eq!(seen.len() as u32, n);
+        }
+    }
+
+    #[test]
+    fn an_even_seed_spreads_few_buckets() {
+        for n in [2u32, 3, 4, 6] {
+            let seed = even_seed(7, 0, n, n);
+            let bounds: Vec<u32> = (1..n).collect();
+            let classes = split(&bounds, n, seed).classes(0);
+            assert!(
+                classes.len() as u32 + 1 >= n,
+                "{n} buckets in {} classes",
+                classes.len()
+            );
         }
     }
 

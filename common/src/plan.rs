@@ -7,14 +7,12 @@ use crate::id::{PartitionNo, TableNo};
 use crate::job::JobSpec;
 use crate::limits;
 use crate::mapping;
-use crate::partition::{Split, partitions_of};
-use crate::schema::{Catalog, CellForm, EndpointFacts, KeyRange, TableSchema};
+use crate::partition::{Split, even_seed, partitions_of};
+use crate::schema::{Catalog, CellForm, EndpointFacts, KeyRange, KeySample, TableSchema};
 
 /// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Seed of `hash_bucket`.
-    pub seed: u64,
     pub form: CellForm,
     pub source: EndpointFacts,
     pub target: EndpointFacts,
@@ -57,7 +55,7 @@ impl Plan {
     pub fn partitions(&self) -> Vec<(TableNo, u32, Vec<u32>)> {
         let mut partitions = Vec::new();
         for (table, plan) in (0u32..).zip(&self.tables) {
-            for (class, buckets) in plan.split.classes(self.seed, table) {
+            for (class, buckets) in plan.split.classes(table) {
                 partitions.push((TableNo(table), class, buckets));
             }
         }
@@ -81,30 +79,20 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     let (targets, left_out) = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
     let notes = catalog.notes.into_iter().chain(left_out).collect();
     let writers = slots.min(catalog.target.writers_max).max(1);
-    let tables: Vec<TablePlan> = catalog
-        .tables
-        .into_iter()
+    let tables: Vec<TablePlan> = (0u32..)
+        .zip(catalog.tables)
         .zip(targets)
-        .map(|(table, target)| {
+        .map(|((no, table), target)| {
             let bytes = table.schema.bytes_estimate;
             let n = partitions_of(bytes, spec.partition_bytes, spec.split_bytes_min, writers);
-            let split = match table.key.columns.is_empty() || table.key.bounds.is_empty() {
-                true => Split::Whole,
-                false => Split::Bucketed {
-                    n: n.min(table.key.bounds.len() as u32 + 1),
-                    columns: table.key.columns,
-                    bounds: table.key.bounds,
-                },
-            };
             TablePlan {
+                split: split(no, table.key, n, seed),
                 source: table.schema,
                 target,
-                split,
             }
         })
         .collect();
     let plan = Plan {
-        seed,
         form,
         source: catalog.source,
         target: catalog.target,
@@ -124,6 +112,21 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         return Err(Failure::new(Code::JobFile, what));
     }
     Ok(plan)
+}
+
+fn split(table: u32, key: KeySample, n: u32, seed: u64) -> Split {
+    if key.columns.is_empty() || key.bounds.is_empty() {
+        return Split::Whole;
+    }
+    let buckets = key.bounds.len() as u32 + 1;
+    let n = n.min(buckets);
+    let seed = even_seed(seed, table, buckets, n);
+    Split::Bucketed {
+        columns: key.columns,
+        bounds: key.bounds,
+        n,
+        seed,
+    }
 }
 
 /// Buckets a table of `bytes` is cut into: what the inspecting worker samples bounds for.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Failure;
-use crate::epoch::Unit;
-use crate::id::{JobId, Millis, WorkerId};
-use crate::state::{Intent, Job, Phase, SourceProof, State};
+use crate::detect::Health;
+use crate::epoch::{Epoch, TxnId, Unit};
+use crate::id::{JobId, Millis, PartitionNo, WorkerId};
+use crate::state::{Event, Intent, Job, Phase, SourceProof, Stage, State};
 use crate::view::ClusterView;
 
 /// Version of every JSON answer; fields are added, never changed or removed, within one version.
@@ -94,6 +95,208 @@ pub struct WorkerStatus {
     pub joined_at_ms: Millis,
 }
 
+/// Answer of `node list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkersStatus {
+    pub api_version: String,
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// Answer of `jobs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobsStatus {
+    pub api_version: String,
+    pub jobs: Vec<JobLine>,
+}
+
+/// One job in `jobs`, newest last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobLine {
+    pub job: String,
+    pub id: JobId,
+    pub phase: Phase,
+    pub intent: Intent,
+    pub source: String,
+    pub target: String,
+    pub submitted_at_ms: Millis,
+    pub ended_at_ms: Option<Millis>,
+    pub partitions: PartitionCounts,
+    pub rows_copied: u64,
+    pub rows_estimated: u64,
+    pub exit_code: u8,
+}
+
+/// Answer of `operator raft list-peers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeersStatus {
+    pub api_version: String,
+    pub peers: Vec<PeerLine>,
+}
+
+/// One coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerLine {
+    pub name: String,
+    pub address: String,
+    /// `leader`, `follower`, `learner`, `unreachable`.
+    pub state: String,
+    pub voter: bool,
+    pub term: u64,
+    pub last_log: Option<u64>,
+    pub applied: Option<u64>,
+    pub last_contact_ms: Option<u64>,
+    pub version: String,
+}
+
+/// Answer of `operator txn list`: transactions that are, or may be, prepared in a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransactionsStatus {
+    pub api_version: String,
+    pub transactions: Vec<TransactionLine>,
+}
+
+/// One transaction T.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransactionLine {
+    pub job: String,
+    /// T's name in the target.
+    pub t: String,
+    pub partition: PartitionNo,
+    pub epoch: Epoch,
+    /// `prepared` (no decision yet), `committing` (the decision is Commit, its owner finishes it),
+    /// `recovering` (the decision is Commit, a later owner looks for it).
+    pub state: String,
+    pub worker: Option<WorkerId>,
+    pub rows: u64,
+}
+
+/// Every job the cluster remembers.
+pub fn jobs_status(state: &State) -> JobsStatus {
+    let line = |(id, job): (JobId, &Job)| JobLine {
+        job: job.spec.name.clone(),
+        id,
+        phase: job.phase,
+        intent: job.intent,
+        source: job.spec.source.url.clone(),
+        target: job.spec.target.url.clone(),
+        submitted_at_ms: job.submitted_at,
+        ended_at_ms: job.ended_at,
+        partitions: partition_counts(job),
+        rows_copied: job.totals.iter().map(|totals| totals.digest.rows).sum(),
+        rows_estimated: job.plan.as_ref().map_or(0, |plan| {
+            plan.tables.iter().map(|t| t.source.rows_estimate).sum()
+        }),
+        exit_code: exit_code(job),
+    };
+    JobsStatus {
+        api_version: API_VERSION.to_owned(),
+        jobs: state.jobs().map(line).collect(),
+    }
+}
+
+/// Every registered worker; `view` is what the leader sees of them.
+pub fn workers_status(state: &State, view: Option<&ClusterView>) -> WorkersStatus {
+    let line = |(id, worker): (WorkerId, &crate::state::Worker)| {
+        let seen = view.and_then(|view| view.workers.get(&id));
+        let health = match seen.map(|seen| seen.health) {
+            Some(Health::Live) => "live",
+            Some(Health::Suspect) => "suspect",
+            Some(Health::Lost) => "lost",
+            None => "unknown",
+        };
+        let held =
+            |job: &Job| job.partitions_of_worker(id).count() + job.tasks_of_worker(id).count();
+        WorkerStatus {
+            id,
+            name: worker.hello.name.clone(),
+            version: worker.hello.version.clone(),
+            health: health.to_owned(),
+            draining: worker.draining,
+            slots: worker.hello.slots,
+            slots_busy: state.active_jobs().map(|(_, job)| held(job)).sum::<usize>() as u32,
+            memory_bytes: seen.map_or(0, |seen| seen.memory_bytes),
+            joined_at_ms: worker.joined_at,
+        }
+    };
+    WorkersStatus {
+        api_version: API_VERSION.to_owned(),
+        workers: state.workers().map(line).collect(),
+    }
+}
+
+/// Every transaction whose end isn't recorded. Walks all partitions: asked for by people only.
+pub fn transactions_status(state: &State) -> TransactionsStatus {
+    let mut transactions = Vec::new();
+    for (_, job) in state.active_jobs() {
+        for (no, partition) in (0u32..).map(PartitionNo).zip(job.partitions()) {
+            let (epoch, state, loaded) = match &partition.stage {
+                Stage::Prepared { loaded, .. } => (partition.epoch, "prepared", loaded),
+                Stage::Committing { decided, .. } => (decided.txn, "committing", &decided.loaded),
+                Stage::Leased {
+                    decided: Some(decided),
+                    ..
+                } => (decided.txn, "recovering", &decided.loaded),
+                _ => continue,
+            };
+            let t = TxnId {
+                job: job.uid.clone(),
+                partition: no,
+                epoch,
+            };
+            transactions.push(TransactionLine {
+                job: job.spec.name.clone(),
+                t: t.to_string(),
+                partition: no,
+                epoch,
+                state: state.to_owned(),
+                worker: partition.stage.worker(),
+                rows: loaded.digest.rows,
+            });
+        }
+    }
+    TransactionsStatus {
+        api_version: API_VERSION.to_owned(),
+        transactions,
+    }
+}
+
+/// One event as a flat JSON object: `{"seq", "at_ms", "job", "event": "prepared", ...}` with the
+/// fields of its kind beside these.
+pub fn event_line(state: &State, event: &Event) -> serde_json::Value {
+    use serde_json::Value;
+    let job = event.job.map(|id| match state.job(id) {
+        Some(job) => job.spec.name.clone(),
+        None => id.to_string(),
+    });
+    let kind = serde_json::to_value(&event.kind).unwrap_or(Value::Null);
+    let (name, mut line) = match kind {
+        Value::Object(kind) => match kind.into_iter().next() {
+            Some((name, Value::Object(fields))) => (name, fields),
+            Some((name, _)) => (name, serde_json::Map::new()),
+            None => Default::default(),
+        },
+        Value::String(name) => (name, serde_json::Map::new()),
+        _ => Default::default(),
+    };
+    if let crate::state::EventKind::Prepared { digest, .. } = &event.kind {
+        line.insert("digest".to_owned(), digest.to_string().into());
+    }
+    line.insert("event".to_owned(), name.into());
+    line.insert("seq".to_owned(), event.seq.into());
+    line.insert("at_ms".to_owned(), event.at.0.into());
+    line.insert("job".to_owned(), job.into());
+    Value::Object(line)
+}
+
+fn partition_counts(job: &Job) -> PartitionCounts {
+    PartitionCounts {
+        total: job.partitions().len() as u32,
+        in_flight: job.in_flight(),
+        committed: job.committed(),
+        redone: job.redone,
+    }
+}
+
 /// The status of one job; `view` adds what only the leader sees.
 pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView>) -> JobStatus {
     let mut tables = tables_of(job);
@@ -140,12 +343,7 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
         phase_since_ms: job.phase_since,
         ended_at_ms: job.ended_at,
         now_ms: state.now(),
-        partitions: PartitionCounts {
-            total: job.partitions().len() as u32,
-            in_flight: job.in_flight(),
-            committed: job.committed(),
-            redone: job.redone,
-        },
+        partitions: partition_counts(job),
         tasks,
         rows_copied: sum(|t| t.rows_copied),
         bytes_copied: sum(|t| t.bytes_copied),

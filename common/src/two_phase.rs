@@ -5,7 +5,7 @@ use crate::epoch::Unit;
 use crate::id::{JobId, WorkerId};
 use crate::limits::COMMANDS_PER_ENTRY_MAX;
 use crate::plan;
-use crate::state::{Command, Decision, Job, Phase, Stage, State, TaskStage};
+use crate::state::{Command, Decision, Intent, Job, Phase, Stage, State, TaskStage};
 
 /// Decisions that are due: Commit for what is prepared, and the plan of a job that was inspected.
 /// `seed` is fresh entropy from the caller, used only for a plan.
@@ -15,7 +15,7 @@ pub fn decide(state: &State, seed: u64) -> Vec<Command> {
         if job.ending.is_some() {
             continue;
         }
-        if job.phase == Phase::Planning {
+        if job.phase == Phase::Planning && job.intent == Intent::Run {
             commands.extend(make_plan(state, id, job, seed));
         }
         for no in &job.index.prepared {

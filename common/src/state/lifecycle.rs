@@ -18,6 +18,10 @@ use crate::task::{ResolveUnit, Settled, TaskKind, TaskResult};
 
 impl State {
     pub(super) fn submit_job(&mut self, uid: JobUid, spec: JobSpec) -> Result<Applied, Rejected> {
+        // The same request again, its answer was lost: the same job.
+        if let Some((id, _)) = self.jobs().find(|(_, job)| job.uid == uid) {
+            return Ok(Applied::Job(id));
+        }
         if let Some((_, job)) = self.job_named(&spec.name)
             && !matches!(job.phase, Phase::Completed | Phase::Cancelled)
         {

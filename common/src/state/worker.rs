@@ -111,6 +111,13 @@ impl State {
                         now,
                     );
                 }
+                // A decided transaction holds locks in the target: it goes first.
+                Stage::Committing { .. }
+                | Stage::Leased {
+                    decided: Some(_), ..
+                } => {
+                    job.give_up(*no, Millis(0));
+                }
                 _ => job.give_up(*no, now),
             }
         }

@@ -4,6 +4,7 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+pub mod mysql;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -18,6 +19,9 @@ use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
 use crate::secret::Secrets;
+
+#[path = "sqlite/demo.rs"]
+pub mod demo;
 
 /// What went wrong, already classified.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -198,10 +202,9 @@ pub trait TargetWriter: Send {
 
 /// The connector for an endpoint.
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
-    let _ = secrets;
     match endpoint.engine() {
         Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
-        Some(Engine::Mysql) => Err(Error::permanent(Code::NotBuilt, "mysql")),
+        Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,
             "the URL's scheme is not one of sqlite:, mysql:, mariadb:",

@@ -1,0 +1,220 @@
+//! Runs `scripts/*.txt`: commands, a line `----`, what they printed. `UPDATE=1 cargo test` writes
+//! the files anew; read the difference before you commit it.
+
+mod model;
+
+use common::code::{Code, ErrorClass, Failure};
+use common::detect::Health;
+use common::directive::{Order, directives};
+use common::id::{PartitionNo, WorkerId};
+use common::state::{Command, Intent, Stage, State, TaskStage};
+use model::{JOB, Model, line};
+
+#[test]
+fn scripts_print_what_they_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut scripts: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    scripts.sort();
+    assert!(!scripts.is_empty());
+    for path in scripts {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let printed = run_script(&text);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &printed).expect("writable");
+            continue;
+        }
+        assert_eq!(printed, text, "{}", path.display());
+    }
+}
+
+/// Replays a script and returns it with its blocks' output as it is now.
+fn run_script(text: &str) -> String {
+    let mut model: Option<Model> = None;
+    let mut printed = String::new();
+    for block in text.split("\n\n").map(str::trim_end) {
+        if !block.contains("\n----") {
+            printed += &format!("{block}\n\n");
+            continue;
+        }
+        let (commands, _) = block.split_once("\n----").expect("checked above");
+        printed += &format!("{commands}\n----\n");
+        for command in commands.lines().filter(|line| !line.starts_with('#')) {
+            for output in run(&mut model, command) {
+                printed += &format!("{output}\n");
+            }
+        }
+        printed.push('\n');
+    }
+    printed.truncate(printed.trim_end().len());
+    printed + "\n"
+}
+
+fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    if words[0] == "cluster" {
+        *slot = Some(Model::new(words[1] == "durable"));
+        return Vec::new();
+    }
+    let model = slot
+        .as_mut()
+        .expect("a script begins with `cluster durable|held`");
+    match words.as_slice() {
+        ["submit", name] => vec![outcome(model.submit(name))],
+        ["join", name, slots] => {
+            vec![
+                model
+                    .join(name, slots.parse().expect("a number"))
+                    .to_string(),
+            ]
+        }
+        ["silent", worker] => {
+            model.set_health(WorkerId(number(worker)), Health::Lost);
+            Vec::new()
+        }
+        ["after", ms] => {
+            model.view.now = model.view.now.plus(ms.parse().expect("a number"));
+            Vec::new()
+        }
+        ["turn"] => model.turn().iter().map(line).collect(),
+        ["turns"] => {
+            let mut lines = Vec::new();
+            loop {
+                let commands = model.turn();
+                if commands.is_empty() {
+                    return lines;
+                }
+                lines.extend(commands.iter().map(line));
+            }
+        }
+        ["prepared", partition, epoch] => {
+            let lease = model.partition_lease(number(partition), number(epoch));
+            let loaded = Model::loaded(PartitionNo(number(partition)));
+            vec![outcome(
+                model.apply(Command::RecordPrepared { lease, loaded }),
+            )]
+        }
+        ["committed", partition, epoch, "of", committed] => {
+            let lease = model.partition_lease(number(partition), number(epoch));
+            let committed = common::epoch::Epoch(number(committed));
+            vec![outcome(
+                model.apply(Command::RecordCommitted { lease, committed }),
+            )]
+        }
+        ["failed", partition, epoch, class] => {
+            let lease = model.partition_lease(number(partition), number(epoch));
+            let class = match *class {
+                "transient" => ErrorClass::Transient,
+                "fenced" => ErrorClass::Fenced,
+                _ => ErrorClass::Permanent,
+            };
+            let failure = Failure::new(Code::TargetRejected, "duplicate key");
+            vec![outcome(model.apply(Command::RecordFailed {
+                lease,
+                class,
+                failure,
+            }))]
+        }
+        ["task", task, epoch, word] => {
+            let lease = model.lease_of_task(number(task), number(epoch));
+            let kind = model.state.job(JOB).and_then(|job| {
+                job.tasks()
+                    .find(|(no, _)| no.0 == number(task))
+                    .map(|(_, task)| task.kind.clone())
+            });
+            let result = model.honest(&kind.expect("there is such a task"), *word != "moved");
+            vec![outcome(model.apply(Command::RecordTask { lease, result }))]
+        }
+        ["intent", word] => {
+            let intent = match *word {
+                "run" => Intent::Run,
+                "pause" => Intent::Pause,
+                _ => Intent::Cancel,
+            };
+            vec![outcome(
+                model.apply(Command::SetIntent { job: JOB, intent }),
+            )]
+        }
+        ["directives", worker] => shown_directives(&model.state, WorkerId(number(worker))),
+        ["state"] => shown_state(&model.state),
+        _ => panic!("no command: {command}"),
+    }
+}
+
+/// The digits at a word's end: `p3`, `e2`, `w1`, `t0`.
+fn number(word: &str) -> u32 {
+    word.trim_start_matches(|c: char| c.is_ascii_alphabetic())
+        .parse()
+        .expect("a number")
+}
+
+fn outcome(answer: Result<common::state::Applied, common::state::Rejected>) -> String {
+    match answer {
+        Ok(_) => "ok".to_owned(),
+        Err(rejected) => format!("rejected: {rejected}"),
+    }
+}
+
+fn shown_directives(state: &State, worker: WorkerId) -> Vec<String> {
+    let wanted = directives(state, worker)
+        .into_iter()
+        .map(|directive| match directive.order {
+            Order::Prepare { spec, decided } => {
+                let ranges = spec.ranges.len();
+                let decided =
+                    decided.map_or(String::new(), |epoch| format!(", {epoch} was decided"));
+                format!(
+                    "{} prepare {} ({ranges} ranges){decided}",
+                    directive.lease, spec.table
+                )
+            }
+            Order::Commit => format!("{} commit", directive.lease),
+            Order::Run { task } => format!("{} run {}", directive.lease, task.name()),
+        });
+    wanted.collect()
+}
+
+fn shown_state(state: &State) -> Vec<String> {
+    let job = state.job(JOB).expect("submitted");
+    let mut lines = vec![format!(
+        "{} {:?} redone {}",
+        job.phase, job.intent, job.redone
+    )];
+    for (no, partition) in (0u32..).zip(job.partitions()) {
+        let stage = match &partition.stage {
+            Stage::Waiting => "waiting".to_owned(),
+            Stage::Leased {
+                worker,
+                decided: None,
+            } => format!("leased {worker}"),
+            Stage::Leased {
+                worker,
+                decided: Some(decided),
+            } => {
+                format!("leased {worker}, {} is to be committed", decided.txn)
+            }
+            Stage::Prepared { worker, .. } => format!("prepared {}", owner(*worker)),
+            Stage::Committing { worker, decided } => {
+                format!("committing {} by {}", decided.txn, owner(*worker))
+            }
+            Stage::Committed { txn, .. } => format!("committed {txn}"),
+        };
+        lines.push(format!("p{no} {} {stage}", partition.epoch));
+    }
+    for (no, task) in job.tasks() {
+        let stage = match task.stage {
+            TaskStage::Waiting { .. } => "waiting".to_owned(),
+            TaskStage::Leased { worker } => format!("leased {worker}"),
+            TaskStage::Done => continue,
+            TaskStage::Dropped => continue,
+        };
+        lines.push(format!("{no} {} {} {stage}", task.epoch, task.kind.name()));
+    }
+    lines
+}
+
+fn owner(worker: Option<WorkerId>) -> String {
+    worker.map_or("nobody".to_owned(), |worker| worker.to_string())
+}

@@ -1,0 +1,247 @@
+//! One redb file: opened by one process at a time, every record with its checksum, every error
+//! classified here. After a failed write nothing is written any more: the page cache no longer
+//! tells what is on the disk, and a later fsync may report success for pages it lost.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::types::{StorageError, StorageIoError};
+
+/// What can go wrong with the data directory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DiskError {
+    #[error("another process works with it")]
+    Busy,
+    #[error("no space left: {0}")]
+    Full(String),
+    #[error("damaged: {0}")]
+    Damaged(String),
+    #[error("{0}")]
+    Io(String),
+    #[error("it is closed")]
+    Closed,
+}
+
+impl From<redb::Error> for DiskError {
+    fn from(error: redb::Error) -> Self {
+        use std::io::ErrorKind;
+        match &error {
+            redb::Error::DatabaseAlreadyOpen => DiskError::Busy,
+            redb::Error::Corrupted(what) => DiskError::Damaged(what.clone()),
+            redb::Error::UpgradeRequired(version) => {
+                DiskError::Damaged(format!("file format {version} is too old"))
+            }
+            redb::Error::Io(io) => match io.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                    DiskError::Full(io.to_string())
+                }
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                    DiskError::Damaged(io.to_string())
+                }
+                _ => DiskError::Io(io.to_string()),
+            },
+            other => DiskError::Io(other.to_string()),
+        }
+    }
+}
+
+macro_rules! through_redb_error {
+    ($($error:ident),*) => { $(
+        impl From<redb::$error> for DiskError {
+            fn from(error: redb::$error) -> Self {
+                redb::Error::from(error).into()
+            }
+        }
+    )* };
+}
+through_redb_error!(
+    DatabaseError,
+    StorageError,
+    TableError,
+    TransactionError,
+    CommitError,
+    SetDurabilityError
+);
+
+impl DiskError {
+    pub(crate) fn damaged(what: impl std::fmt::Display) -> Self {
+        DiskError::Damaged(what.to_string())
+    }
+
+    /// As the consensus library wants it; it stops the node on any of these.
+    pub(crate) fn storage(self, write: bool) -> StorageError {
+        let source = openraft::AnyError::new(&self);
+        match write {
+            true => StorageIoError::write(source).into(),
+            false => StorageIoError::read(source).into(),
+        }
+    }
+}
+
+/// The first error that made this node stop, shared by its files.
+#[derive(Clone, Default)]
+pub(crate) struct Poison(Arc<OnceLock<DiskError>>);
+
+impl Poison {
+    pub(crate) fn set(&self, error: &DiskError) {
+        if *error != DiskError::Closed && self.0.set(error.clone()).is_ok() {
+            tracing::error!(%error, "the data directory failed; this coordinator stops");
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<&DiskError> {
+        self.0.get()
+    }
+}
+
+/// How long durable commits took.
+#[derive(Debug, Default)]
+pub(crate) struct Fsyncs {
+    count: AtomicU64,
+    sum_us: AtomicU64,
+    max_us: AtomicU64,
+}
+
+impl Fsyncs {
+    fn took(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+        self.max_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// Count, sum and maximum in seconds.
+    pub(crate) fn figures(&self) -> (u64, f64, f64) {
+        let seconds = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64 / 1e6;
+        (
+            self.count.load(Ordering::Relaxed),
+            seconds(&self.sum_us),
+            seconds(&self.max_us),
+        )
+    }
+}
+
+/// One file.
+pub(crate) struct Disk {
+    path: PathBuf,
+    /// None once closed. The lock is held for one operation at a time and never across an await.
+    database: RwLock<Option<Database>>,
+    poison: Poison,
+    pub(crate) fsyncs: Fsyncs,
+}
+
+impl Disk {
+    pub(crate) fn open(path: &Path, cache_bytes: usize, poison: Poison) -> Result<Disk, DiskError> {
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create(path)?;
+        Ok(Disk::with(path, database, poison))
+    }
+
+    pub(crate) fn with(path: &Path, database: Database, poison: Poison) -> Disk {
+        Disk {
+            path: path.to_owned(),
+            database: RwLock::new(Some(database)),
+            poison,
+            fsyncs: Fsyncs::default(),
+        }
+    }
+
+    /// Blocks; call through [`blocking`].
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let done = self.try_read(read);
+        if let Err(error) = &done {
+            self.poison.set(error);
+        }
+        done
+    }
+
+    fn try_read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(DiskError::Closed)?;
+        read(&database.begin_read()?)
+    }
+
+    /// One transaction, durable when this returns. Blocks; call through [`blocking`].
+    pub(crate) fn write<T>(
+        &self,
+        write: impl FnOnce(&WriteTransaction) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        if let Some(error) = self.poison.get() {
+            return Err(error.clone());
+        }
+        let done = self.try_write(write);
+        if let Err(error) = &done {
+            self.poison.set(error);
+        }
+        done
+    }
+
+    fn try_write<T>(
+        &self,
+        write: impl FnOnce(&WriteTransaction) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(DiskError::Closed)?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let value = write(&transaction)?;
+        let started = Instant::now();
+        transaction.commit()?;
+        self.fsyncs.took(started.elapsed());
+        Ok(value)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
+    /// Waits for running operations, then lets the file go.
+    pub(crate) fn close(&self) {
+        let mut guard = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(guard.take());
+    }
+}
+
+/// Runs disk work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
+) -> Result<T, DiskError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(DiskError::Io(format!("the disk's thread ended: {error}"))),
+    }
+}
+
+/// A record with its checksum in front.
+pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(body.len() + 8);
+    record.extend_from_slice(&xxh3_64(body).to_le_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// The body of a sealed record; `what` names it if it is torn.
+pub(crate) fn unseal<'a>(what: &str, record: &'a [u8]) -> Result<&'a [u8], DiskError> {
+    match record.split_first_chunk::<8>() {
+        Some((sum, body)) if u64::from_le_bytes(*sum) == xxh3_64(body) => Ok(body),
+        _ => Err(DiskError::Damaged(format!(
+            "{what} does not match its checksum"
+        ))),
+    }
+}

@@ -1,0 +1,337 @@
+//! The Raft log, the vote and what else must survive a crash before it is spoken of.
+//!
+//! Vote and entries are durable before the answer. The commit index isn't worth an fsync: it rides
+//! along with the next append, and what it misses is committed again after a restart.
+
+use std::fmt::Debug;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::fault::Fault;
+use common::limits::SNAPSHOT_CHUNK_BYTES;
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::recent::Recent;
+use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
+use crate::faults::point;
+
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const VOTE: &str = "vote";
+const COMMITTED: &str = "committed";
+const PURGED: &str = "purged";
+/// The cluster this directory belongs to.
+pub(crate) const CLUSTER: &str = "cluster";
+/// Set while a member whose directory was empty gets everything again: it may not vote.
+pub(crate) const REJOINING: &str = "rejoining";
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The log's file. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: Disk,
+    /// What was said to be committed, and what of that is on disk.
+    committed: Mutex<Option<LogId>>,
+    recent: Mutex<Recent>,
+    entries: AtomicU64,
+    /// Bytes appended since the last purge: a log of few, large entries is compacted by this.
+    grown_bytes: AtomicU64,
+}
+
+impl LogStore {
+    /// Blocks: only used before the node runs.
+    pub(crate) fn open(path: &Path, poison: Poison) -> Result<LogStore, DiskError> {
+        LogStore::on(Disk::open(path, CACHE_BYTES, poison)?)
+    }
+
+    pub(crate) fn on(disk: Disk) -> Result<LogStore, DiskError> {
+        let entries = disk.write(|transaction| {
+            transaction.open_table(META)?;
+            Ok(transaction.open_table(LOG)?.len()?)
+        })?;
+        let store = LogStore {
+            shared: Arc::new(Shared {
+                disk,
+                committed: Mutex::new(None),
+                recent: Mutex::default(),
+                entries: AtomicU64::new(entries),
+                grown_bytes: AtomicU64::new(0),
+            }),
+        };
+        *store.committed() = store.meta(COMMITTED)?;
+        Ok(store)
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.shared.disk
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.shared.entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn grown_bytes(&self) -> u64 {
+        self.shared.grown_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A compaction was asked for: the next one is due after as many bytes again.
+    pub(crate) fn forget_growth(&self) {
+        self.shared.grown_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// The last entry, purged or not. Blocks.
+    pub(crate) fn last(&self) -> Result<Option<LogId>, DiskError> {
+        Ok(self.log_state()?.last_log_id)
+    }
+
+    pub(crate) fn commit_index(&self) -> u64 {
+        self.committed().map_or(0, |id| id.index)
+    }
+
+    fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
+        self.shared
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.shared
+            .recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a value of the meta table. Blocks.
+    pub(crate) fn meta<T: DeserializeOwned>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, DiskError> {
+        self.shared.disk.read(|transaction| {
+            let table = transaction.open_table(META)?;
+            let Some(record) = table.get(key)? else {
+                return Ok(None);
+            };
+            let body = unseal(key, record.value())?;
+            decode(body).map(Some).map_err(DiskError::damaged)
+        })
+    }
+
+    /// Writes a value of the meta table, durably.
+    pub(crate) async fn set_meta<T: Serialize>(
+        &self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), DiskError> {
+        let (shared, body) = (self.shared.clone(), encode(value));
+        blocking(move || {
+            shared
+                .disk
+                .write(|transaction| put(transaction, key, &body))
+        })
+        .await
+    }
+
+    async fn get_meta<T: DeserializeOwned + Send + 'static>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>> {
+        let store = self.clone();
+        blocking(move || store.meta(key))
+            .await
+            .map_err(|error| error.storage(false))
+    }
+
+    fn append_all(&self, entries: Vec<LogEntry>) -> Result<(), DiskError> {
+        let committed = *self.committed();
+        let records = entries.iter().map(encode).collect::<Vec<_>>();
+        self.shared.disk.write(|transaction| {
+            let mut table = transaction.open_table(LOG)?;
+            for (entry, body) in entries.iter().zip(&records) {
+                table.insert(entry.log_id.index, seal(body).as_slice())?;
+            }
+            self.shared.entries.store(table.len()?, Ordering::Relaxed);
+            drop(table);
+            match committed {
+                Some(committed) => put(transaction, COMMITTED, &encode(&committed)),
+                None => Ok(()),
+            }
+        })?;
+        let bytes: usize = records.iter().map(Vec::len).sum();
+        self.shared
+            .grown_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut recent = self.recent();
+        for (entry, record) in entries.into_iter().zip(&records) {
+            recent.push(entry, record.len());
+        }
+        Ok(())
+    }
+
+    /// Removes entries by index, and says how far the log begins.
+    fn remove(&self, range: impl RangeBounds<u64>, purged: Option<LogId>) -> Result<(), DiskError> {
+        self.recent().clear();
+        self.shared.disk.write(|transaction| {
+            let mut table = transaction.open_table(LOG)?;
+            table.retain_in(range, |_, _| false)?;
+            self.shared.entries.store(table.len()?, Ordering::Relaxed);
+            drop(table);
+            match purged {
+                Some(purged) => put(transaction, PURGED, &encode(&purged)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Entries of the range, in order, until `bytes_max` is passed.
+    fn entries_in(
+        &self,
+        range: (Bound<u64>, Bound<u64>),
+        bytes_max: usize,
+    ) -> Result<Vec<LogEntry>, DiskError> {
+        if let Some(entries) = self.recent().get(range, bytes_max) {
+            return Ok(entries);
+        }
+        self.shared.disk.read(|transaction| {
+            let table = transaction.open_table(LOG)?;
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            for row in table.range(range)? {
+                let (index, record) = row?;
+                entries.push(entry(index.value(), record.value())?);
+                bytes += record.value().len();
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    fn log_state(&self) -> Result<LogState<TypeConfig>, DiskError> {
+        let last = self.shared.disk.read(|transaction| {
+            let table = transaction.open_table(LOG)?;
+            let Some((index, record)) = table.last()? else {
+                return Ok(None);
+            };
+            Ok(Some(entry(index.value(), record.value())?.log_id))
+        })?;
+        let last_purged_log_id: Option<LogId> = self.meta(PURGED)?;
+        Ok(LogState {
+            last_purged_log_id,
+            last_log_id: last.or(last_purged_log_id),
+        })
+    }
+}
+
+fn put(transaction: &WriteTransaction, key: &str, body: &[u8]) -> Result<(), DiskError> {
+    transaction
+        .open_table(META)?
+        .insert(key, seal(body).as_slice())?;
+    Ok(())
+}
+
+fn entry(index: u64, record: &[u8]) -> Result<LogEntry, DiskError> {
+    let body = unseal(&format!("log entry {index}"), record)?;
+    decode(body).map_err(|error| DiskError::Damaged(format!("log entry {index}: {error}")))
+}
+
+/// The range as owned bounds, so that it can go to another thread.
+fn owned(range: &impl RangeBounds<u64>) -> (Bound<u64>, Bound<u64>) {
+    (range.start_bound().cloned(), range.end_bound().cloned())
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<LogEntry>> {
+        let (store, range) = (self.clone(), owned(&range));
+        let read = blocking(move || store.entries_in(range, usize::MAX)).await;
+        read.map_err(|error| error.storage(false))
+    }
+
+    /// What is replicated in one message: about a piece, so that a heartbeat isn't kept waiting.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>> {
+        let store = self.clone();
+        let read =
+            blocking(move || store.entries_in(owned(&(start..end)), SNAPSHOT_CHUNK_BYTES)).await;
+        read.map_err(|error| error.storage(false))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>> {
+        let store = self.clone();
+        blocking(move || store.log_state())
+            .await
+            .map_err(|error| error.storage(false))
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<()> {
+        self.set_meta(VOTE, vote)
+            .await
+            .map_err(|error| error.storage(true))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>> {
+        self.get_meta(VOTE).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<()> {
+        *self.committed() = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>> {
+        Ok(*self.committed())
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: LogFlushed<TypeConfig>) -> Result<()>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<_> = entries.into_iter().collect();
+        let store = self.clone();
+        point(Fault::RaftBeforeAppend).await;
+        let done = blocking(move || store.append_all(entries)).await;
+        done.map_err(|error| -> StorageError { error.storage(true) })?;
+        if point(Fault::RaftAfterAppend).await {
+            let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());
+            return Err(lost.storage(true));
+        }
+        flushed.log_io_completed(Ok(()));
+        Ok(())
+    }
+
+    async fn truncate(&mut self, from: LogId) -> Result<()> {
+        let store = self.clone();
+        let done = blocking(move || store.remove(from.index.., None)).await;
+        done.map_err(|error| error.storage(true))
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<()> {
+        let store = self.clone();
+        let done = blocking(move || store.remove(..=upto.index, Some(upto))).await;
+        done.map_err(|error| -> StorageError { error.storage(true) })?;
+        self.shared.grown_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}

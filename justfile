@@ -1,0 +1,37 @@
+# What people run, and what CI runs: the same scripts.
+
+# list the recipes
+default:
+    @just --list
+
+# build the binary
+build:
+    cargo build --release
+
+# format everything
+fmt:
+    cargo fmt --all
+
+# lints, as CI has them
+lint:
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# every test against real servers, or those whose name contains FILTER
+test *FILTER:
+    scripts/test {{FILTER}}
+
+# unit tests only, no servers
+unit:
+    cargo test --release --workspace --lib --bins
+
+# the demo: a cluster, two kills, a proof
+demo:
+    cargo run --release -- demo
+
+# what must pass before a change is taken
+ci:
+    .ci/run
+
+# licences and advisories (needs cargo-deny)
+deny:
+    cargo deny check

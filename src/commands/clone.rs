@@ -1,0 +1,296 @@
+//! `sterna clone`: one migration in one process. The same command again resumes, because it opens
+//! the same state directory and finds the job there.
+
+use std::time::Duration;
+
+use common::code::{Code, Failure};
+use common::job::{JobSpec, TargetMode, VerifyMode};
+use common::state::{Intent, Phase};
+use common::status::JobStatus;
+use tokio::time::{Instant, sleep, timeout};
+use worker::secret::Secrets;
+
+use crate::cli::{CloneArgs, Global, Mode, Output, Verify};
+use crate::client::{Client, new_uid};
+use crate::embedded::Embedded;
+use crate::error::{self, Result};
+use crate::progress::Progress;
+use crate::signals::{Signals, Stop};
+use crate::state_dir::{StateDir, Submitted};
+use crate::{endpoint, output, report};
+
+const POLL: Duration = Duration::from_millis(150);
+/// To roll back what is in flight and say good-bye.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// To end an older job, whose transactions must be resolved in the target.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(120);
+
+pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Result<u8> {
+    let (spec, secrets) = prepare(&args)?;
+    let mut dir = StateDir::open(args.state_dir.as_deref(), &spec)?;
+    let mut progress = Progress::new(args.progress, global);
+    let embedded = Embedded::start(&dir.data(), args.workers, args.slots, secrets).await?;
+    let end = drive(&embedded, &mut dir, &spec, &mut progress, &mut signals).await;
+    progress.finish();
+    if let Ok(End::Stopped(_)) = &end {
+        output::note(global.quiet, "stopping: work in flight is rolled back …");
+    }
+    // Whatever is still open is resolved by the next run: leaving late helps nobody.
+    if timeout(STOP_DEADLINE, embedded.stop()).await.is_err() {
+        tracing::warn!("the workers didn't stop in time");
+    }
+    match end? {
+        End::Stopped(stop) => Ok(stopped(stop, global)),
+        End::Done(status) => finished(&status, &spec, global),
+    }
+}
+
+/// How watching the job ended.
+enum End {
+    Stopped(Stop),
+    Done(Box<JobStatus>),
+}
+
+/// The job that the arguments ask for, its passwords aside.
+fn prepare(args: &CloneArgs) -> Result<(JobSpec, Secrets)> {
+    let source = endpoint::take("source", &args.source)?;
+    let target = endpoint::take("target", &args.target)?;
+    let mut secrets = Secrets::default();
+    for (role, password) in [("source", source.password), ("target", target.password)] {
+        if let Some(password) = password {
+            secrets.insert(role, password);
+        }
+    }
+    let name = job_name(&target.endpoint.url);
+    let mut spec = JobSpec::new(name, source.endpoint, target.endpoint);
+    spec.include = args.tables.clone();
+    spec.exclude = args.exclude.clone();
+    spec.target_mode = match args.target_mode {
+        Mode::RequireEmpty => TargetMode::RequireEmpty,
+        Mode::Append => TargetMode::Append,
+        Mode::Truncate => TargetMode::Truncate,
+        Mode::Recreate => TargetMode::Recreate,
+    };
+    spec.verify = match args.verify {
+        Verify::Full => VerifyMode::Full,
+        Verify::None => VerifyMode::None,
+    };
+    spec.allow_changing_source = args.allow_changing_source;
+    spec.partition_bytes = args.partition_size;
+    spec.bucket_bytes = spec.bucket_bytes.min(args.partition_size);
+    spec.split_bytes_min = spec.split_bytes_min.min(args.partition_size);
+    let problems = spec.problems();
+    if problems.is_empty() {
+        return Ok((spec, secrets));
+    }
+    let lines = { problems.iter() }.map(|problem| format!("{}: {}", problem.path, problem.message));
+    let what = lines.collect::<Vec<_>>().join("\n");
+    Err(Failure::new(Code::Usage, what))
+}
+
+/// The target's database or file name, in the letters a job's name may have.
+fn job_name(url: &str) -> String {
+    let path = url.split('?').next().unwrap_or_default();
+    let last = path.rsplit(['/', ':']).next().unwrap_or_default();
+    let stem = match url.starts_with("sqlite:") {
+        true => last.rsplit_once('.').map_or(last, |(stem, _)| stem),
+        false => last,
+    };
+    let allowed = |c: char| match c.is_ascii_alphanumeric() || "-_.".contains(c) {
+        true => c,
+        false => '_',
+    };
+    let name: String = stem.chars().map(allowed).take(64).collect();
+    match name.is_empty() {
+        true => "clone".to_owned(),
+        false => name,
+    }
+}
+
+/// Starts or continues the job and watches it.
+async fn drive(
+    embedded: &Embedded,
+    dir: &mut StateDir,
+    spec: &JobSpec,
+    progress: &mut Progress,
+    signals: &mut Signals,
+) -> Result<End> {
+    let client = Client::new(&embedded.addresses())?;
+    let mut stop = signals.clone();
+    tokio::select! {
+        begun = begin(&client, dir, spec, progress) => begun?,
+        stop = stop.stop() => return Ok(End::Stopped(stop)),
+    }
+    let stop = tokio::select! {
+        status = watch(&client, spec, progress) => return Ok(End::Done(Box::new(status?))),
+        stop = signals.stop() => stop,
+    };
+    // So that the workers are given nothing new while they stop.
+    let pause = client.set_intent(&spec.name, "pause");
+    if let Ok(Err(failure)) = timeout(Duration::from_secs(3), pause).await {
+        tracing::info!(%failure, "the job was not paused");
+    }
+    Ok(End::Stopped(stop))
+}
+
+async fn watch(client: &Client, spec: &JobSpec, progress: &mut Progress) -> Result<JobStatus> {
+    loop {
+        let status = client.job(&spec.name).await?;
+        progress.update(&status);
+        if status.phase.is_ended() {
+            return Ok(status);
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// What to do about the job that an earlier run left in the state directory.
+#[derive(Debug, PartialEq)]
+enum Next {
+    Submit,
+    Continue,
+    Resume,
+    /// Cancel it, then submit.
+    Replace,
+    Refuse(Failure),
+}
+
+/// `same`: it was submitted with the same options as now.
+fn decide(before: Option<&JobStatus>, same: bool, mode: TargetMode) -> Next {
+    let Some(before) = before else {
+        return Next::Submit;
+    };
+    if matches!(before.phase, Phase::Completed | Phase::Cancelled) {
+        return Next::Submit;
+    }
+    // The plan comes with the change to Creating: without one the target is untouched.
+    let untouched = before.tables.is_empty();
+    // Rows that are wrong already don't get right by going on.
+    let spoiled = before.phase == Phase::Failed
+        && before
+            .failure
+            .as_ref()
+            .is_some_and(|failure| matches!(failure.code, Code::SourceChanged | Code::Differences));
+    let anew = matches!(mode, TargetMode::Recreate | TargetMode::Truncate);
+    match (before.phase, before.intent) {
+        // A cancelling job can't be continued: it ends first.
+        (_, Intent::Cancel) => Next::Replace,
+        _ if !same && (untouched || anew) => Next::Replace,
+        _ if spoiled && anew => Next::Replace,
+        _ if !same => Next::Refuse(other_options(before)),
+        (Phase::Failed, _) | (_, Intent::Pause) => Next::Resume,
+        _ => Next::Continue,
+    }
+}
+
+fn other_options(before: &JobStatus) -> Failure {
+    let what = format!(
+        "{} -> {} is half done ({}) with other options than these",
+        before.source, before.target, before.phase
+    );
+    Failure::new(Code::WrongState, what)
+        .fix("run it with the options of the first time to go on, or")
+        .fix("add --target-mode recreate to start over")
+}
+
+async fn begin(
+    client: &Client,
+    dir: &mut StateDir,
+    spec: &JobSpec,
+    progress: &Progress,
+) -> Result<()> {
+    // Ours from here on: the coordinator holds the directory's lock.
+    dir.remember(None)?;
+    let before = client.find_job(&spec.name).await?;
+    let same = match (&before, dir.submitted()) {
+        (Some(job), Some(submitted)) => submitted.uid == job.uid && submitted.spec == *spec,
+        _ => false,
+    };
+    let next = decide(before.as_ref(), same, spec.target_mode);
+    tracing::info!(?next, state_dir = %dir.path().display(), "clone");
+    match next {
+        Next::Refuse(failure) => return Err(failure),
+        Next::Continue => {
+            progress.say("going on where an earlier run stopped");
+            return Ok(());
+        }
+        Next::Resume => {
+            progress.say("going on where an earlier run stopped");
+            return resume(client, &spec.name).await;
+        }
+        Next::Replace => {
+            progress.say("ending the earlier run's job, which had other options");
+            cancel(client, &spec.name).await?;
+        }
+        Next::Submit => {}
+    }
+    let uid = new_uid();
+    let submitted = Submitted {
+        uid: uid.clone(),
+        spec: spec.clone(),
+    };
+    dir.remember(Some(submitted))?;
+    client.submit(spec, &uid).await.map(|_| ())
+}
+
+/// A job that is still stopping can't go on yet.
+async fn resume(client: &Client, name: &str) -> Result<()> {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    loop {
+        match client.set_intent(name, "run").await {
+            Err(failure) if failure.code == Code::WrongState && Instant::now() < deadline => {
+                sleep(POLL).await;
+            }
+            result => return result.map(|_| ()),
+        }
+    }
+}
+
+async fn cancel(client: &Client, name: &str) -> Result<()> {
+    client.set_intent(name, "cancel").await?;
+    let deadline = Instant::now() + CANCEL_DEADLINE;
+    while Instant::now() < deadline {
+        let status = client.job(name).await?;
+        if matches!(status.phase, Phase::Cancelled | Phase::Completed) {
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+    let what = "the earlier run's job could not be ended: its transactions are still there";
+    Err(Failure::new(Code::TimedOut, what))
+}
+
+fn finished(status: &JobStatus, spec: &JobSpec, global: &Global) -> Result<u8> {
+    match (status.phase, &status.failure) {
+        (Phase::Completed, _) => {}
+        (_, Some(failure)) => return Err(failure.clone()),
+        (phase, None) => {
+            let what = format!("the job is {phase}");
+            return Err(Failure::new(Code::WrongState, what));
+        }
+    }
+    match global.output {
+        Output::Json => output::json(&report::json(status, spec.verify))?,
+        Output::Table => output::line(&report::text(status, spec.verify))?,
+    }
+    Ok(status.exit_code)
+}
+
+/// Says how to go on; the exit status.
+fn stopped(stop: Stop, global: &Global) -> u8 {
+    let typed = endpoint::command_line();
+    let had_password = std::env::args().any(|word| endpoint::redact(&word) != word);
+    let mut failure = Failure::new(Code::Interrupted, "what was committed is kept")
+        .fix(format!("to resume: {typed}"));
+    if had_password {
+        let hint = "with the passwords in the URLs again, or in STERNA_SOURCE_PASSWORD and \
+                    STERNA_TARGET_PASSWORD";
+        failure = failure.fix(hint);
+    }
+    let color = crate::telemetry::color(global);
+    error::report(&failure, stop.exit(), global.output, color);
+    stop.exit()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What a second `clone` does about the first one's job.
+
+use common::id::{JobId, Millis};
+use common::state::SourceProof;
+use common::status::{PartitionCounts, TableStatus, TaskCounts};
+
+use super::*;
+
+fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
+    let table = TableStatus {
+        name: "t".into(),
+        rows_estimated: 1,
+        bytes_estimated: 1,
+        rows_copied: 0,
+        bytes_copied: 0,
+        rows_in_flight: 0,
+        partitions: 1,
+        partitions_committed: 0,
+        indexed: false,
+        verified: false,
+        digest: String::new(),
+    };
+    JobStatus {
+        api_version: "v1".into(),
+        job: "x".into(),
+        id: JobId(1),
+        uid: "1".repeat(32),
+        phase,
+        intent,
+        source: "sqlite:/a".into(),
+        target: "sqlite:/b".into(),
+        submitted_at_ms: Millis(0),
+        phase_since_ms: Millis(0),
+        ended_at_ms: None,
+        now_ms: Millis(1),
+        tables: if planned { vec![table] } else { Vec::new() },
+        partitions: PartitionCounts::default(),
+        tasks: TaskCounts::default(),
+        rows_copied: 0,
+        bytes_copied: 0,
+        rows_in_flight: 0,
+        rows_estimated: 0,
+        bytes_estimated: 0,
+        verified: false,
+        source_proof: SourceProof::Open,
+        limited_by: None,
+        notes: Vec::new(),
+        failure: None,
+        exit_code: 0,
+    }
+}
+
+#[test]
+fn the_same_command_again_resumes() {
+    let mode = TargetMode::RequireEmpty;
+    assert_eq!(decide(None, false, mode), Next::Submit);
+    let copying = status(Phase::Copying, Intent::Run, true);
+    assert_eq!(decide(Some(&copying), true, mode), Next::Continue);
+    let paused = status(Phase::Copying, Intent::Pause, true);
+    assert_eq!(decide(Some(&paused), true, mode), Next::Resume);
+    let failed = status(Phase::Failed, Intent::Run, true);
+    assert_eq!(decide(Some(&failed), true, mode), Next::Resume);
+    for ended in [Phase::Completed, Phase::Cancelled] {
+        let ended = status(ended, Intent::Run, true);
+        assert_eq!(decide(Some(&ended), true, mode), Next::Submit);
+    }
+    let cancelling = status(Phase::Copying, Intent::Cancel, true);
+    assert_eq!(decide(Some(&cancelling), true, mode), Next::Replace);
+}
+
+#[test]
+fn other_options_never_touch_a_half_done_target_unasked() {
+    let failed = status(Phase::Failed, Intent::Run, false);
+    let next = decide(Some(&failed), false, TargetMode::RequireEmpty);
+    assert_eq!(next, Next::Replace, "nothing was changed yet");
+    let half = status(Phase::Copying, Intent::Run, true);
+    let refused = decide(Some(&half), false, TargetMode::Append);
+    assert!(matches!(refused, Next::Refuse(f) if f.code == Code::WrongState));
+    let anew = decide(Some(&half), false, TargetMode::Recreate);
+    assert_eq!(anew, Next::Replace);
+}
+
+#[test]
+fn wrong_rows_are_copied_again_when_asked() {
+    let mut spoiled = status(Phase::Failed, Intent::Run, true);
+    spoiled.failure = Some(Failure::new(Code::SourceChanged, "moved"));
+    let anew = decide(Some(&spoiled), true, TargetMode::Recreate);
+    assert_eq!(anew, Next::Replace);
+    let again = decide(Some(&spoiled), true, TargetMode::RequireEmpty);
+    assert_eq!(again, Next::Resume);
+}
+
+#[test]
+fn a_job_is_named_after_its_target() {
+    assert_eq!(job_name("sqlite:/x/copy.db"), "copy");
+    assert_eq!(job_name("sqlite:/x/Chinook v2.sqlite"), "Chinook_v2");
+    assert_eq!(job_name("mysql://me@h:3306/shop?tls=1"), "shop");
+    assert_eq!(job_name("sqlite:/x/.db"), "clone");
+}

@@ -1,0 +1,11 @@
+//! What the scenarios stand on: servers, processes, clusters, data, and an independent judge.
+
+pub mod cluster;
+pub mod dataset;
+pub mod leftovers;
+pub mod oracle;
+pub mod oracle_schema;
+pub mod process;
+pub mod proxy;
+pub mod server;
+pub mod wait;

@@ -1,0 +1,14 @@
+//! The integration tests: real processes, real servers, real faults. One binary, so that the
+//! servers are started once; `scripts/test` runs it with the right number of threads.
+//!
+//! Every test gets its own directory, ports and MariaDB (from a pool), and judges the result by
+//! `harness::oracle`, which shares no code with the copier.
+
+mod badinput;
+mod clone;
+mod cluster;
+mod faults;
+mod harness;
+mod memory;
+mod resume;
+mod selftest;

@@ -1,0 +1,227 @@
+//! Looks at both ends and changes nothing: the catalog of the chosen tables with their cuts, the
+//! source's mark, and what stands in the job's way.
+
+use common::code::{Code, Failure};
+use common::job::{JobSpec, TargetMode};
+use common::limits;
+use common::plan::buckets_wanted;
+use common::schema::{Catalog, InspectedTable, KeySample, TableSchema};
+use common::task::TaskResult;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::connector::{Connector, Error, Occupied, Result, Role};
+use crate::task::TaskContext;
+
+const NAMES_SHOWN_MAX: usize = 10;
+
+pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
+    let (source, target) = (ctx.source()?, ctx.target()?);
+    let spec = &ctx.job.spec;
+    let inspecting =
+        futures::future::join(source.inspect(Role::Source), target.inspect(Role::Target));
+    let (at_source, at_target) = inspecting.await;
+    let (at_source, at_target) = (at_source?, at_target?);
+    let mut notes = at_source.notes;
+    let mut tables = choose(spec, at_source.tables)?;
+    notes.extend(cut_dangling_keys(&mut tables));
+    if spec.target_mode == TargetMode::RequireEmpty {
+        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+        refuse_occupied(&names, &target.occupied(&names).await?)?;
+    }
+    let catalog = Catalog {
+        source: at_source.facts,
+        target: at_target.facts,
+        tables: sample(&*source, tables, spec, slots).await?,
+        mark: at_source.mark,
+        notes,
+    };
+    Ok(TaskResult::Inspected(Box::new(catalog)))
+}
+
+/// The job's choice among the source's tables.
+fn choose(spec: &JobSpec, tables: Vec<TableSchema>) -> Result<Vec<TableSchema>> {
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let (chosen, unmatched) = spec.select(&names);
+    if !unmatched.is_empty() {
+        let what = format!("no table of the source matches {}", unmatched.join(", "));
+        return Err(Error::permanent(Code::NoTableMatches, what));
+    }
+    if chosen.is_empty() {
+        let what = match tables.is_empty() {
+            true => "the source holds no tables".to_owned(),
+            false => format!("all {} tables of the source are excluded", tables.len()),
+        };
+        return Err(Error::permanent(Code::NoTableMatches, what));
+    }
+    let chosen: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
+    let is_chosen = |table: &TableSchema| chosen.contains(&table.name);
+    Ok(tables.into_iter().filter(is_chosen).collect())
+}
+
+/// Removes the foreign keys that point out of the job, and says which. Names are compared without
+/// case, because some engines do and a key kept by mistake is refused by name later.
+fn cut_dangling_keys(tables: &mut [TableSchema]) -> Vec<String> {
+    let names: std::collections::BTreeSet<String> = tables
+        .iter()
+        .map(|table| table.name.to_lowercase())
+        .collect();
+    let mut notes = Vec::new();
+    for table in tables {
+        let name = table.name.clone();
+        table.foreign_keys.retain(|key| {
+            let kept = names.contains(&key.references_table.to_lowercase());
+            if !kept {
+                notes.push(format!(
+                    "the foreign key {} of {name} references {}, which is not copied: it is left out",
+                    key.name, key.references_table
+                ));
+            }
+            kept
+        });
+    }
+    notes
+}
+
+/// A table that is there is in the way even if it is empty: its columns may be others.
+fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Result<()> {
+    let there: Vec<(&String, Occupied)> = names
+        .iter()
+        .zip(occupied.iter().copied())
+        .filter(|(_, occupied)| *occupied != Occupied::Absent)
+        .collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let shown = there
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|(name, occupied)| match occupied {
+            Occupied::HoldsRows => format!("{name} (holds rows)"),
+            Occupied::Empty | Occupied::Absent => format!("{name} (empty)"),
+        });
+    let mut what = shown.collect::<Vec<_>>().join(", ");
+    if let Some(more) = there
+        .len()
+        .checked_sub(NAMES_SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
+        what.push_str(&format!(" and {more} more"));
+    }
+    let mut failure = Failure::new(Code::TargetNotEmpty, what);
+    if there
+        .iter()
+        .all(|(_, occupied)| *occupied == Occupied::Empty)
+    {
+        failure = failure
+            .fix("--target-mode append: keep the empty tables as they are and fill them")
+            .fix("--target-mode recreate: drop them and make them as at the source");
+    }
+    Err(Error {
+        class: common::code::ErrorClass::Permanent,
+        failure,
+    })
+}
+
+async fn sample(
+    source: &dyn Connector,
+    tables: Vec<TableSchema>,
+    spec: &JobSpec,
+    slots: u32,
+) -> Result<Vec<InspectedTable>> {
+    let sampling = tables.into_iter().map(|table| async move {
+        match buckets_wanted(table.bytes_estimate, spec, slots) {
+            // One bucket needs no bound.
+            ..=1 => Ok(InspectedTable {
+                schema: table,
+                key: KeySample::default(),
+            }),
+            buckets => source.sample(table, buckets).await,
+        }
+    });
+    let sampled = stream::iter(sampling).buffered(limits::SAMPLES_AT_ONCE);
+    sampled.try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use common::job::Endpoint;
+    use common::schema::ForeignKey;
+
+    use super::*;
+
+    fn table(name: &str, references: &[&str]) -> TableSchema {
+        let key = |to: &&str| ForeignKey {
+            name: format!("{name}_{to}"),
+            columns: vec!["a".to_owned()],
+            references_table: (*to).to_owned(),
+            references_columns: vec!["a".to_owned()],
+            on_delete: "NO ACTION".to_owned(),
+            on_update: "NO ACTION".to_owned(),
+        };
+        TableSchema {
+            name: name.to_owned(),
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            indexes: Vec::new(),
+            foreign_keys: references.iter().map(key).collect(),
+            auto_increment: None,
+            native_options: String::new(),
+            native_ddl: None,
+            rows_estimate: 0,
+            bytes_estimate: 0,
+        }
+    }
+
+    fn spec(include: &[&str]) -> JobSpec {
+        let end = |url: &str| Endpoint {
+            url: url.to_owned(),
+            password: None,
+        };
+        let mut spec = JobSpec::new("j", end("sqlite:a"), end("sqlite:b"));
+        spec.include = include.iter().map(|glob| (*glob).to_owned()).collect();
+        spec
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_named() {
+        let tables = || vec![table("orders", &[]), table("users", &[])];
+        let chosen = choose(&spec(&["ord*"]), tables()).expect("one matches");
+        assert_eq!(chosen.len(), 1);
+        let error = choose(&spec(&["ord*", "nope*"]), tables()).expect_err("one does not");
+        assert_eq!(error.failure.code, Code::NoTableMatches);
+        assert!(error.failure.what.contains("nope*"), "{error}");
+        let error = choose(&spec(&[]), Vec::new()).expect_err("nothing there");
+        assert_eq!(error.failure.code, Code::NoTableMatches);
+    }
+
+    #[test]
+    fn a_foreign_key_that_points_out_of_the_job_is_left_out_and_said() {
+        let mut tables = vec![
+            table("orders", &["Users", "regions"]),
+            table("users", &["users"]),
+        ];
+        let notes = cut_dangling_keys(&mut tables);
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].contains("regions"), "{notes:?}");
+        assert_eq!(tables[0].foreign_keys.len(), 1);
+        assert_eq!(tables[1].foreign_keys.len(), 1);
+    }
+
+    #[test]
+    fn tables_that_are_there_are_named_up_to_ten() {
+        let names: Vec<String> = (0..12).map(|no| format!("t{no}")).collect();
+        assert!(refuse_occupied(&names, &[Occupied::Absent; 12]).is_ok());
+        let error = refuse_occupied(&names, &[Occupied::HoldsRows; 12]).expect_err("occupied");
+        assert_eq!(error.failure.code, Code::TargetNotEmpty);
+        assert!(
+            error.failure.what.ends_with("t9 (holds rows) and 2 more"),
+            "{error}"
+        );
+        assert!(error.failure.fixes.is_empty());
+        let mut one = [Occupied::Absent; 12];
+        one[3] = Occupied::Empty;
+        let error = refuse_occupied(&names, &one).expect_err("occupied");
+        assert_eq!(error.failure.what, "t3 (empty)");
+        assert_eq!(error.failure.fixes.len(), 2);
+    }
+}
