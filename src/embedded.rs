@@ -20,7 +20,12 @@ pub struct Embedded {
 
 impl Embedded {
     /// `data` is locked by this process from here on.
-    pub async fn start(data: &Path, workers: u32, slots: u32, secrets: Secrets) -> Result<Embedded> {
+    pub async fn start(
+        data: &Path,
+        workers: u32,
+        slots: u32,
+        secrets: Secrets,
+    ) -> Result<Embedded> {
         let config = CoordinatorConfig {
             name: "local".to_owned(),
             data_dir: data.to_owned(),

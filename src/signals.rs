@@ -49,9 +49,15 @@ impl Signals {
 
 /// Whoever started this process holds the other end: it ends with them, even by kill -9.
 async fn stdin_ends() {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = [0; 64];
-    while let Ok(1..) = tokio::io::AsyncReadExt::read(&mut stdin, &mut buffer).await {}
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that blocks for ever must not hold up the runtime's end.
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut buffer = [0; 64];
+        while let Ok(1..) = io::Read::read(&mut stdin, &mut buffer) {}
+        let _ = ended.send(());
+    });
+    let _ = wait.await;
 }
 
 /// Counts signals; owned and polled by `main`.

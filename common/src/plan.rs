@@ -76,7 +76,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         CellForm::Canonical
     };
     let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
-    let targets = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
+    let (targets, left_out) = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
+    let notes = catalog.notes.into_iter().chain(left_out).collect();
     let writers = slots.min(catalog.target.writers_max).max(1);
     let tables: Vec<TablePlan> = (0u32..)
         .zip(catalog.tables)
@@ -96,7 +97,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         source: catalog.source,
         target: catalog.target,
         tables,
-        notes: catalog.notes,
+        notes,
     };
     let partitions: u64 = plan
         .tables

@@ -5,6 +5,7 @@
 //! a password never reaches an error, a log line or a metric.
 
 pub mod mysql;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
@@ -18,6 +19,9 @@ use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
 use crate::secret::Secrets;
+
+#[path = "sqlite/demo.rs"]
+pub mod demo;
 
 /// What went wrong, already classified.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -199,7 +203,7 @@ pub trait TargetWriter: Send {
 /// The connector for an endpoint.
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
     match endpoint.engine() {
-        Some(Engine::Sqlite) => Err(Error::permanent(Code::NotBuilt, "sqlite")),
+        Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
         Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,

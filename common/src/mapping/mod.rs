@@ -1,0 +1,61 @@
+//! From the source's types to the target's. What can't be mapped exactly is an error that lists
+//! everything at once; what is left out without changing a value is a note.
+
+mod to_mysql;
+mod to_sqlite;
+
+#[cfg(test)]
+mod tests;
+
+use crate::code::{Code, Failure};
+use crate::schema::{EndpointFacts, Engine, TableSchema};
+
+/// The target's schema of each source table, columns in the same order, and notes about what is
+/// left out. One engine on both ends keeps everything as it is.
+pub fn map_tables(
+    sources: &[&TableSchema],
+    source: &EndpointFacts,
+    target: &EndpointFacts,
+) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
+    let mut mapping = Mapping::default();
+    let tables = match (source.engine, target.engine) {
+        (Engine::Sqlite, Engine::Sqlite) | (Engine::Mysql, Engine::Mysql) => {
+            sources.iter().map(|table| (*table).clone()).collect()
+        }
+        (Engine::Sqlite, Engine::Mysql) => to_mysql::map(sources, target, &mut mapping),
+        (Engine::Mysql, Engine::Sqlite) => to_sqlite::map(sources, &mut mapping),
+    };
+    mapping.finish(tables)
+}
+
+/// What was found on the way.
+#[derive(Default)]
+struct Mapping {
+    /// Columns without an exact type, and tables that can't be made.
+    types: Vec<String>,
+    tables: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Mapping {
+    fn finish(self, tables: Vec<TableSchema>) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
+        let code = match (self.types.is_empty(), self.tables.is_empty()) {
+            (true, true) => return Ok((tables, self.notes)),
+            (false, _) => Code::UnsupportedType,
+            (true, false) => Code::UnsupportedTable,
+        };
+        let problems: Vec<String> = self.types.into_iter().chain(self.tables).collect();
+        Err(Failure::new(code, problems.join("; ")))
+    }
+
+    fn refuse_generated(&mut self, table: &TableSchema) {
+        for column in &table.columns {
+            if column.generated.is_some() {
+                self.tables.push(format!(
+                    "{}.{} is a generated column, whose expression the other engine may not know",
+                    table.name, column.name
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! DDL at an SQLite target. Each task is one fenced write transaction, so it happened or it didn't:
+//! a repeated one sees in the fence that it is done. One engine on both ends uses the source's own
+//! statements, so that every clause survives.
+
+use common::code::Code;
+use common::epoch::Unit;
+use common::job::TargetMode;
+use common::limits;
+use common::plan::TablePlan;
+use common::schema::{
+    CanonicalType, CellForm, Column, ColumnDefault, ForeignKey, Index, TableSchema,
+};
+use common::task::TaskKind;
+
+use super::fence;
+use super::inspect::AUTO_INDEX;
+use super::session::{Session, args, bind, literal, quote};
+use crate::connector::{DefineWork, Error, Result};
+
+/// Does the work, or leaves everything as it was.
+pub async fn define(session: &mut Session, work: &DefineWork) -> Result<()> {
+    session.begin_write(limits::BEGIN_DEADLINE_MS).await?;
+    match fenced(session, work).await {
+        Ok(()) => session.commit().await,
+        Err(error) => {
+            session.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
+    match &work.kind {
+        TaskKind::Create => fence::create(session).await?,
+        // The job has ended here, and this is a worker that doesn't know.
+        _ if !fence::exists(session).await? || !fence::knows(session, &work.job).await? => {
+            let what = "the job's fence is gone; the job has ended here";
+            return Err(Error::permanent(Code::TargetRejected, what));
+        }
+        _ => {}
+    }
+    let unit = Unit::Task(work.task).to_string();
+    if fence::raise(session, &work.job, &unit, work.epoch).await? > 0 {
+        return Ok(());
+    }
+    match &work.kind {
+        TaskKind::Create => {
+            for table in &work.tables {
+                make_table(session, table, work.spec.target_mode, work.form).await?;
+            }
+        }
+        TaskKind::Index { table } => {
+            let place = (table.0 as usize).min(work.tables.len().saturating_sub(1));
+            if let Some(table) = work.tables.get(place) {
+                make_indexes(session, &table.target).await?;
+                set_next_value(session, &table.target).await?;
+            }
+        }
+        // They are part of the table's own statement: SQLite can't add them later.
+        TaskKind::ForeignKeys { .. } => {}
+        other => {
+            let what = format!("{} is no DDL task", other.name());
+            return Err(Error::permanent(Code::Internal, what));
+        }
+    }
+    fence::count(session, &work.job, &unit, work.epoch).await
+}
+
+async fn make_table(
+    session: &mut Session,
+    plan: &TablePlan,
+    mode: TargetMode,
+    form: CellForm,
+) -> Result<()> {
+    let table = &plan.target;
+    let there = object_type(session, &table.name).await?;
+    if there.is_some() {
+        match mode {
+            TargetMode::RequireEmpty => {
+                let what = format!("the target has {} already", table.name);
+                return Err(Error::permanent(Code::TargetNotEmpty, what));
+            }
+            TargetMode::Recreate => {
+                let sql = match there.as_deref() {
+                    Some("view") => format!("DROP VIEW {}", quote(&table.name)),
+                    _ => format!("DROP TABLE {}", quote(&table.name)),
+                };
+                session.run_once(&sql, args([])).await?;
+            }
+            TargetMode::Append | TargetMode::Truncate => {
+                check_fitting(session, table).await?;
+                if mode == TargetMode::Truncate {
+                    let sql = format!("DELETE FROM {}", quote(&table.name));
+                    session.run_once(&sql, args([])).await?;
+                }
+                return Ok(());
+            }
+        }
+    }
+    let sql = match (&table.native_ddl, form) {
+        (Some(native), CellForm::Native) => native.clone(),
+        _ => create_table(table),
+    };
+    session.run_once(&sql, args([])).await?;
+    Ok(())
+}
+
+async fn object_type(session: &mut Session, name: &str) -> Result<Option<String>> {
+    let sql = "SELECT type FROM sqlite_master WHERE type IN ('table', 'view') \
+               AND name = ? COLLATE NOCASE";
+    match session.row(sql, args([name])).await? {
+        Some(row) => Ok(Some(super::session::cell(&row, 0)?)),
+        None => Ok(None),
+    }
+}
+
+/// Whether rows can be added to a table that is there: the same columns, and nothing that would
+/// change them on the way.
+async fn check_fitting(session: &mut Session, table: &TableSchema) -> Result<()> {
+    let sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0";
+    let mut there = Vec::new();
+    for row in session.rows(sql, args([&table.name])).await? {
+        there.push(super::session::cell::<String>(&row, 0)?.to_ascii_lowercase());
+    }
+    let mut wanted: Vec<String> = table
+        .copied_columns()
+        .map(|column| column.name.to_ascii_lowercase())
+        .collect();
+    there.sort();
+    wanted.sort();
+    if there != wanted {
+        let what = format!(
+            "{} has the columns {}, the source has {}",
+            table.name,
+            there.join(", "),
+            wanted.join(", ")
+        );
+        return Err(Error::permanent(Code::TargetDiffers, what));
+    }
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' \
+               AND tbl_name = ? COLLATE NOCASE";
+    if session.number(sql, args([&table.name])).await? != Some(0) {
+        let what = format!(
+            "{} has triggers in the target, which would fire",
+            table.name
+        );
+        return Err(Error::permanent(Code::UnsupportedTable, what));
+    }
+    Ok(())
+}
+
+/// CREATE TABLE for a table that comes from another engine.
+fn create_table(table: &TableSchema) -> String {
+    let mut clauses = Vec::new();
+    let rowid_key = match table.primary_key.as_slice() {
+        [key] => table
+            .column(key)
+            .filter(|column| column.native_type.eq_ignore_ascii_case("INTEGER")),
+        _ => None,
+    };
+    for column in &table.columns {
+        let is_key = rowid_key.is_some_and(|key| key.name == column.name);
+        clauses.push(column_clause(column, is_key));
+    }
+    if rowid_key.is_none() && !table.primary_key.is_empty() {
+        clauses.push(format!("PRIMARY KEY ({})", list(&table.primary_key)));
+    }
+    clauses.extend(table.foreign_keys.iter().map(foreign_key_clause));
+    format!(
+        "CREATE TABLE {} (\n  {}\n)",
+        quote(&table.name),
+        clauses.join(",\n  ")
+    )
+}
+
+fn column_clause(column: &Column, rowid_key: bool) -> String {
+    let mut clause = format!("{} {}", quote(&column.name), column.native_type);
+    if !column.nullable {
+        clause.push_str(" NOT NULL");
+    }
+    if rowid_key {
+        clause.push_str(" PRIMARY KEY");
+        if column.auto_increment {
+            clause.push_str(" AUTOINCREMENT");
+        }
+        return clause;
+    }
+    match &column.default {
+        None => {}
+        Some(ColumnDefault::CurrentTimestamp { .. }) => {
+            clause.push_str(" DEFAULT CURRENT_TIMESTAMP");
+        }
+        Some(ColumnDefault::Expression(expression)) => {
+            clause.push_str(&format!(" DEFAULT ({expression})"));
+        }
+        Some(ColumnDefault::Literal(text)) => {
+            clause.push_str(&format!(" DEFAULT {}", default_literal(column, text)));
+        }
+    }
+    clause
+}
+
+fn default_literal(column: &Column, text: &str) -> String {
+    match column.canonical {
+        CanonicalType::Int { .. }
+        | CanonicalType::Decimal { .. }
+        | CanonicalType::Float32
+        | CanonicalType::Float64
+        | CanonicalType::Year
+        | CanonicalType::Bit { .. }
+            if text.parse::<f64>().is_ok_and(f64::is_finite) =>
+        {
+            text.to_owned()
+        }
+        CanonicalType::Bytes { .. } => {
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            format!("x'{hex}'")
+        }
+        _ => literal(text),
+    }
+}
+
+fn foreign_key_clause(key: &ForeignKey) -> String {
+    let mut clause = match key.name.as_str() {
+        "" => String::new(),
+        name => format!("CONSTRAINT {} ", quote(name)),
+    };
+    clause.push_str(&format!(
+        "FOREIGN KEY ({}) REFERENCES {}",
+        list(&key.columns),
+        quote(&key.references_table)
+    ));
+    if !key.references_columns.is_empty() {
+        clause.push_str(&format!(" ({})", list(&key.references_columns)));
+    }
+    for (event, action) in [("DELETE", &key.on_delete), ("UPDATE", &key.on_update)] {
+        let known = ["CASCADE", "SET NULL", "RESTRICT", "SET DEFAULT"];
+        if let Some(action) = known
+            .iter()
+            .find(|known| action.eq_ignore_ascii_case(known))
+        {
+            clause.push_str(&format!(" ON {event} {action}"));
+        }
+    }
+    clause
+}
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    quoted.join(", ")
+}
+
+async fn make_indexes(session: &mut Session, table: &TableSchema) -> Result<()> {
+    for index in &table.indexes {
+        // Part of the table's own statement.
+        if index.name.starts_with(AUTO_INDEX) {
+            continue;
+        }
+        let sql = index
+            .native
+            .clone()
+            .unwrap_or_else(|| create_index(table, index));
+        let there =
+            "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ? COLLATE NOCASE";
+        match session.row(there, args([&index.name])).await? {
+            None => {
+                session.run_once(&sql, args([])).await?;
+            }
+            Some(row) => {
+                let found: Option<String> = super::session::cell(&row, 0)?;
+                if found.as_deref() != Some(&sql) {
+                    let what = format!("the target has another index {}", index.name);
+                    return Err(Error::permanent(Code::TargetDiffers, what));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn create_index(table: &TableSchema, index: &Index) -> String {
+    let columns: Vec<String> = index
+        .columns
+        .iter()
+        .map(|column| {
+            let name = quote(&column.name);
+            // SQLite has no prefixes; for a unique index the prefix is what is unique.
+            let term = match (index.unique, column.prefix) {
+                (true, Some(prefix)) => format!("substr({name}, 1, {prefix})"),
+                _ => name,
+            };
+            match column.descending {
+                true => format!("{term} DESC"),
+                false => term,
+            }
+        })
+        .collect();
+    format!(
+        "CREATE {}INDEX {} ON {} ({})",
+        if index.unique { "UNIQUE " } else { "" },
+        quote(&index.name),
+        quote(&table.name),
+        columns.join(", ")
+    )
+}
+
+/// AUTOINCREMENT goes on where the source's would have.
+async fn set_next_value(session: &mut Session, table: &TableSchema) -> Result<()> {
+    let counts = table.columns.iter().any(|column| column.auto_increment);
+    let (true, Some(next)) = (counts, table.auto_increment) else {
+        return Ok(());
+    };
+    let there = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
+    if session.number(there, args([])).await? != Some(1) {
+        return Ok(());
+    }
+    let last = i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX);
+    let sql = "SELECT count(*) FROM sqlite_sequence WHERE name = ?";
+    let sql = match session.number(sql, args([&table.name])).await? {
+        Some(0) | None => "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)",
+        Some(_) => "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?",
+    };
+    let mut arguments = args([]);
+    bind(&mut arguments, last);
+    bind(&mut arguments, table.name.as_str());
+    session.run_once(sql, arguments).await?;
+    Ok(())
+}

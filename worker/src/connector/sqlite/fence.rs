@@ -1,0 +1,138 @@
+//! Fence and ledger in the target file. SQLite has one writer at a time, so whatever happens
+//! between `BEGIN IMMEDIATE` and `COMMIT` is atomic: a fence that was raised in a transaction is
+//! raised exactly if the transaction's rows are there.
+//!
+//! fence(job, unit): the newest epoch that may write; `n` counts the work finished under the unit.
+//! ledger(job, part): the committed transaction of a partition.
+
+use common::code::Code;
+use common::epoch::{Epoch, TxnId};
+use common::id::JobUid;
+use common::plan::Loaded;
+
+use super::session::{Session, args, bind, cell};
+use crate::connector::{Error, Result};
+
+pub const FENCE: &str = "sterna_fence";
+pub const LEDGER: &str = "sterna_ledger";
+
+/// Whether a table is one of ours or of SQLite's, and so never copied.
+pub fn is_bookkeeping(table: &str) -> bool {
+    let name = table.to_ascii_lowercase();
+    name.starts_with("sqlite_") || name.starts_with("sterna_")
+}
+
+/// Makes both tables.
+pub async fn create(session: &mut Session) -> Result<()> {
+    for sql in [
+        "CREATE TABLE IF NOT EXISTS sterna_fence (job CHAR(32) NOT NULL, unit VARCHAR(24) NOT NULL, \
+         epoch INT NOT NULL, n BIGINT NOT NULL, session BIGINT, server_start VARCHAR(40), \
+         PRIMARY KEY (job, unit))",
+        "CREATE TABLE IF NOT EXISTS sterna_ledger (job CHAR(32) NOT NULL, part INT NOT NULL, \
+         epoch INT NOT NULL, row_count BIGINT NOT NULL, byte_count BIGINT NOT NULL, \
+         digest CHAR(32) NOT NULL, PRIMARY KEY (job, part))",
+    ] {
+        session.quick(sql, args([])).await?;
+    }
+    Ok(())
+}
+
+/// Whether both tables are there.
+pub async fn exists(session: &mut Session) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)";
+    let found = session.number(sql, args([FENCE, LEDGER])).await?;
+    Ok(found == Some(2))
+}
+
+/// Whether the job has begun here and has not been cleaned up: a worker that comes after that must
+/// not begin anew.
+pub async fn knows(session: &mut Session, job: &JobUid) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sterna_fence WHERE job = ?";
+    let rows = session.number(sql, args([&job.0])).await?;
+    Ok(rows.unwrap_or(0) > 0)
+}
+
+/// Raises the fence of `unit` to `epoch` inside the open write transaction, unless it stands
+/// higher. Returns how much work was finished under the unit before.
+pub async fn raise(session: &mut Session, job: &JobUid, unit: &str, epoch: Epoch) -> Result<i64> {
+    let sql = "SELECT epoch, n FROM sterna_fence WHERE job = ? AND unit = ?";
+    let found = session.row(sql, args([&job.0, unit])).await?;
+    let (held, finished): (i64, i64) = match &found {
+        Some(row) => (cell(row, 0)?, cell(row, 1)?),
+        None => (0, 0),
+    };
+    if held > i64::from(epoch.0) {
+        let held = Epoch(u32::try_from(held).unwrap_or(u32::MAX));
+        return Err(Error::fenced(held, epoch));
+    }
+    let sql = "INSERT INTO sterna_fence (job, unit, epoch, n) VALUES (?, ?, ?, 0) \
+               ON CONFLICT (job, unit) DO UPDATE SET epoch = excluded.epoch";
+    let mut arguments = args([&job.0, unit]);
+    bind(&mut arguments, i64::from(epoch.0));
+    session.quick(sql, arguments).await?;
+    Ok(finished)
+}
+
+/// The last statement but one of a transaction: counts the work, if the fence still is ours.
+pub async fn count(session: &mut Session, job: &JobUid, unit: &str, epoch: Epoch) -> Result<()> {
+    let sql = "UPDATE sterna_fence SET n = n + 1 WHERE job = ? AND unit = ? AND epoch = ?";
+    let mut arguments = args([&job.0, unit]);
+    bind(&mut arguments, i64::from(epoch.0));
+    match session.quick(sql, arguments).await? {
+        1 => Ok(()),
+        _ => Err(Error::fenced(epoch.next(), epoch)),
+    }
+}
+
+/// The epoch that committed the partition, if any did.
+pub async fn committed(session: &mut Session, txn: &TxnId) -> Result<Option<Epoch>> {
+    let sql = "SELECT epoch FROM sterna_ledger WHERE job = ? AND part = ?";
+    let mut arguments = args([&txn.job.0]);
+    bind(&mut arguments, i64::from(txn.partition.0));
+    let epoch = session.number(sql, arguments).await?;
+    match epoch.map(u32::try_from) {
+        None => Ok(None),
+        Some(Ok(epoch)) => Ok(Some(Epoch(epoch))),
+        Some(Err(_)) => Err(Error::permanent(Code::Internal, "the ledger is damaged")),
+    }
+}
+
+/// The last statement of a transaction.
+pub async fn record(session: &mut Session, txn: &TxnId, loaded: &Loaded) -> Result<()> {
+    let sql = "INSERT INTO sterna_ledger (job, part, epoch, row_count, byte_count, digest) \
+               VALUES (?, ?, ?, ?, ?, ?)";
+    let mut arguments = args([&txn.job.0]);
+    for number in [
+        u64::from(txn.partition.0),
+        u64::from(txn.epoch.0),
+        loaded.digest.rows,
+        loaded.bytes,
+    ] {
+        bind(&mut arguments, i64::try_from(number).unwrap_or(i64::MAX));
+    }
+    bind(&mut arguments, format!("{:032x}", loaded.digest.sum));
+    match session.quick(sql, arguments).await? {
+        1 => Ok(()),
+        n => Err(Error::permanent(
+            Code::Internal,
+            format!("the ledger took {n} rows"),
+        )),
+    }
+}
+
+/// Removes the job's rows, and the tables when no other job has any.
+pub async fn forget(session: &mut Session, job: &JobUid) -> Result<()> {
+    for sql in [
+        "DELETE FROM sterna_fence WHERE job = ?",
+        "DELETE FROM sterna_ledger WHERE job = ?",
+    ] {
+        session.quick(sql, args([&job.0])).await?;
+    }
+    let sql = "SELECT (SELECT count(*) FROM sterna_fence) + (SELECT count(*) FROM sterna_ledger)";
+    if session.number(sql, args([])).await? == Some(0) {
+        for sql in ["DROP TABLE sterna_fence", "DROP TABLE sterna_ledger"] {
+            session.quick(sql, args([])).await?;
+        }
+    }
+    Ok(())
+}
