@@ -46,6 +46,11 @@ pub const LOCK_WAIT_MS: u64 = 3_000;
 pub const BEGIN_DEADLINE_MS: u64 = 60_000;
 /// Deadline of a connection attempt.
 pub const CONNECT_DEADLINE_MS: u64 = 10_000;
+/// One batch read or loaded: a single row of 1 GiB on a slow disk. Longer means the server hangs
+/// (a full disk makes MariaDB wait without a word, measured).
+pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
+/// One statement of DDL: all indexes of a table are built in one.
+pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
 
@@ -67,15 +72,17 @@ pub const LEADER_SILENCE_MS: u64 = 2_000;
 pub const CONTEXT_DEADLINE_MS: u64 = 30_000;
 /// Words "it is prepared" on their way from units to the runner, which always drains them.
 pub const PREPARED_QUEUE: usize = 64;
-/// Bytes of row batches between the reader and the writer of one unit; a larger batch goes alone.
-pub const BATCH_BYTES_IN_FLIGHT: usize = 4 * BATCH_BYTES;
+/// Row batches of one unit in memory: one being read, the queue, one being written. A batch of n
+/// MiB counts as n, and one of this many or more is in flight alone.
+pub const BATCHES_IN_FLIGHT: usize = BATCH_QUEUE + 2;
 /// How long an owner goes on trying to commit what was decided before it gives the unit back.
 pub const COMMIT_DEADLINE_MS: u64 = 60_000;
 /// A unit that was told to stop has this long to roll back; then its connections are cut.
 pub const UNIT_STOP_MS: u64 = 10_000;
 /// How long a prepared unit of a stopping worker waits for its decision, usually some ms away.
 pub const STOP_DECISION_MS: u64 = 1_000;
-/// How long a worker that ends waits for the leader to take its last acknowledgements.
+/// How long a worker that ends waits for the leader to take its last acknowledgements, and then
+/// for the end of the stream, which says that its goodbye was heard.
 pub const GOODBYE_MS: u64 = 2_000;
 /// How long a draining worker lets its units go on: a partition is some seconds of load.
 pub const DRAIN_MS: u64 = 60_000;

@@ -84,6 +84,19 @@ impl RowBatch {
         }
     }
 
+    /// The cell at `cursor`, which moves on; the outer None = the end. For an owner of the batch
+    /// that hands it on piece by piece and can't hold a borrow meanwhile.
+    pub fn next_cell(&self, cursor: &mut CellCursor) -> Option<Option<&[u8]>> {
+        let length = *self.lengths.get(cursor.cell)?;
+        cursor.cell += 1;
+        if length == NULL {
+            return Some(None);
+        }
+        let start = cursor.offset;
+        cursor.offset += length as usize;
+        Some(Some(&self.data[start..cursor.offset]))
+    }
+
     /// Adds every row to `digest`.
     pub fn digest_into(
         &self,
@@ -103,6 +116,13 @@ impl RowBatch {
             digest.add_hash(hasher.finish());
         }
     }
+}
+
+/// A place in a batch, see [`RowBatch::next_cell`]; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CellCursor {
+    cell: usize,
+    offset: usize,
 }
 
 /// See [`RowBatch::cells`].
@@ -308,5 +328,8 @@ mod tests {
         assert_eq!((batch.rows(), batch.bytes()), (2, 3));
         let cells: Vec<_> = batch.cells().collect();
         assert_eq!(cells, [Some(&b"a"[..]), None, Some(b""), Some(b"bc")]);
+        let mut cursor = CellCursor::default();
+        let walked: Vec<_> = std::iter::from_fn(|| batch.next_cell(&mut cursor)).collect();
+        assert_eq!(walked, cells);
     }
 }

@@ -62,7 +62,11 @@ impl Leader {
             let role = self.role.borrow_and_update().clone();
             if role.leading {
                 tracing::info!(term = role.term, "leads");
-                self.lead(role.term).await;
+                // Whatever it was doing is derived from the state again, here or elsewhere.
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.lead(role.term) => {}
+                }
                 self.shared.with_view_mut(|view| view.workers.clear());
                 tracing::info!(term = role.term, "leads no more");
                 continue;
@@ -87,11 +91,9 @@ impl Leader {
         let mut confirmed_at = Instant::now();
         let mut tick = interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let stop = self.shared.stop.clone();
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
                 changed = self.role.changed() => if changed.is_err() { return },
                 said = self.inbox.recv() => match said {
                     Some(said) => desk.hear(said, wall_clock()),
@@ -129,10 +131,7 @@ impl Leader {
         let confirmed = self.shared.confirm().await.is_ok();
         if !confirmed {
             while self.inbox.try_recv().is_ok() {}
-            tokio::select! {
-                () = sleep(SLOW) => {}
-                () = self.shared.stop.cancelled() => {}
-            }
+            sleep(SLOW).await;
         }
         confirmed
     }

@@ -8,6 +8,8 @@ mod dial;
 #[cfg(test)]
 mod fake;
 mod faults;
+#[cfg(test)]
+mod flow_tests;
 mod meter;
 mod metrics;
 mod runner;

@@ -10,7 +10,7 @@ use common::limits;
 use common::state::WorkerHello;
 use proto::v1;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tonic::transport::Channel;
 
 use crate::dial::{self, Dialer, Link, Round};
@@ -128,6 +128,8 @@ impl Session {
         loop {
             self.publish(Some(&link.address));
             if self.is_done() {
+                drop(link.reports);
+                hang_up(directives).await;
                 return Parting::Done;
             }
             tokio::select! {
@@ -274,5 +276,17 @@ impl Session {
             (figures.running, figures.term) = (running, term);
             !same
         });
+    }
+}
+
+/// The last report is on its way and none will follow; the coordinator ends the stream once it
+/// has read it.
+async fn hang_up(mut directives: tonic::Streaming<v1::Directives>) {
+    let deadline = Duration::from_millis(limits::GOODBYE_MS);
+    let heard = timeout(deadline, async {
+        while let Ok(Some(_)) = directives.message().await {}
+    });
+    if heard.await.is_err() {
+        tracing::debug!("the coordinator did not end the session in time");
     }
 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::recent::Recent;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
 use crate::faults::point;
 
@@ -42,6 +43,7 @@ struct Shared {
     disk: Disk,
     /// What was said to be committed, and what of that is on disk.
     committed: Mutex<Option<LogId>>,
+    recent: Mutex<Recent>,
     entries: AtomicU64,
     /// Bytes appended since the last purge: a log of few, large entries is compacted by this.
     grown_bytes: AtomicU64,
@@ -62,6 +64,7 @@ impl LogStore {
             shared: Arc::new(Shared {
                 disk,
                 committed: Mutex::new(None),
+                recent: Mutex::default(),
                 entries: AtomicU64::new(entries),
                 grown_bytes: AtomicU64::new(0),
             }),
@@ -99,6 +102,13 @@ impl LogStore {
     fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
         self.shared
             .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.shared
+            .recent
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,26 +153,35 @@ impl LogStore {
             .map_err(|error| error.storage(false))
     }
 
-    fn append_records(&self, records: &[(u64, Vec<u8>)]) -> Result<(), DiskError> {
+    fn append_all(&self, entries: Vec<LogEntry>) -> Result<(), DiskError> {
         let committed = *self.committed();
+        let records = entries.iter().map(encode).collect::<Vec<_>>();
         self.shared.disk.write(|transaction| {
             let mut table = transaction.open_table(LOG)?;
-            for (index, body) in records {
-                table.insert(index, seal(body).as_slice())?;
+            for (entry, body) in entries.iter().zip(&records) {
+                table.insert(entry.log_id.index, seal(body).as_slice())?;
             }
             self.shared.entries.store(table.len()?, Ordering::Relaxed);
             drop(table);
-            put(transaction, COMMITTED, &encode(&committed))
+            match committed {
+                Some(committed) => put(transaction, COMMITTED, &encode(&committed)),
+                None => Ok(()),
+            }
         })?;
-        let bytes: usize = records.iter().map(|(_, body)| body.len()).sum();
+        let bytes: usize = records.iter().map(Vec::len).sum();
         self.shared
             .grown_bytes
             .fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut recent = self.recent();
+        for (entry, record) in entries.into_iter().zip(&records) {
+            recent.push(entry, record.len());
+        }
         Ok(())
     }
 
     /// Removes entries by index, and says how far the log begins.
     fn remove(&self, range: impl RangeBounds<u64>, purged: Option<LogId>) -> Result<(), DiskError> {
+        self.recent().clear();
         self.shared.disk.write(|transaction| {
             let mut table = transaction.open_table(LOG)?;
             table.retain_in(range, |_, _| false)?;
@@ -178,9 +197,12 @@ impl LogStore {
     /// Entries of the range, in order, until `bytes_max` is passed.
     fn entries_in(
         &self,
-        range: impl RangeBounds<u64>,
+        range: (Bound<u64>, Bound<u64>),
         bytes_max: usize,
     ) -> Result<Vec<LogEntry>, DiskError> {
+        if let Some(entries) = self.recent().get(range, bytes_max) {
+            return Ok(entries);
+        }
         self.shared.disk.read(|transaction| {
             let table = transaction.open_table(LOG)?;
             let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -242,7 +264,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
     /// What is replicated in one message: about a piece, so that a heartbeat isn't kept waiting.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>> {
         let store = self.clone();
-        let read = blocking(move || store.entries_in(start..end, SNAPSHOT_CHUNK_BYTES)).await;
+        let read =
+            blocking(move || store.entries_in(owned(&(start..end)), SNAPSHOT_CHUNK_BYTES)).await;
         read.map_err(|error| error.storage(false))
     }
 }
@@ -285,11 +308,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encoded = |entry: LogEntry| (entry.log_id.index, encode(&entry));
-        let records: Vec<_> = entries.into_iter().map(encoded).collect();
+        let entries: Vec<_> = entries.into_iter().collect();
         let store = self.clone();
         point(Fault::RaftBeforeAppend).await;
-        let done = blocking(move || store.append_records(&records)).await;
+        let done = blocking(move || store.append_all(entries)).await;
         done.map_err(|error| -> StorageError { error.storage(true) })?;
         if point(Fault::RaftAfterAppend).await {
             let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());

@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `disk`, `log_store`, `state_machine` | what is durable, and when |
+//! | `disk`, `log_store`, `recent`, `state_machine` | what is durable, and when |
 //! | `network`, `service` | messages to and from the other coordinators |
 //! | `bootstrap`, `membership` | who belongs to the cluster, who leads |
 //! | `timing`, `watch_over` | elections, deadlines, and the tasks that watch over both |
@@ -30,6 +30,7 @@ mod disk;
 mod log_store;
 mod membership;
 mod network;
+mod recent;
 mod service;
 mod state_machine;
 #[cfg(test)]

@@ -126,6 +126,8 @@ impl RaftRpc for RaftService {
         self.admit(&message.cluster, message.target).await?;
         let request: AppendEntriesRequest<TypeConfig> = body(&message.payload)?;
         let vote = request.vote;
+        // On arrival, too: this member may be busy writing for longer than its patience lasts.
+        self.heard(&vote);
         let last = request
             .entries
             .last()

@@ -49,6 +49,8 @@ pub(crate) const TAKE_LEAD_ATTEMPTS: u32 = 9;
 pub(crate) const TAKE_LEAD_WAIT: Duration = Duration::from_millis(250);
 /// Between two looks at the addresses given to `--join`.
 pub(crate) const IDENTIFY_INTERVAL: Duration = Duration::from_millis(REPORT_INTERVAL_MS);
+/// A leader that spoke this lately is there, however long its last entry takes to write.
+pub(crate) const LEADER_NEAR: Duration = Duration::from_millis(600);
 /// A leader that no quorum has answered for this long no longer counts as leading.
 pub(crate) const QUORUM_SILENCE_MS: u64 = 1_500;
 /// After this long without a leader the watchdog calls an election, whatever the timers say.

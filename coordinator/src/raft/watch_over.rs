@@ -8,7 +8,8 @@ use openraft::ServerState;
 
 use super::bootstrap::Bootstrap;
 use super::timing::{
-    LOG_BYTES_MAX, WATCHDOG_AFTER, WATCHDOG_INTERVAL, WATCHDOG_JITTER_MS, is_leading, random,
+    LEADER_NEAR, LOG_BYTES_MAX, WATCHDOG_AFTER, WATCHDOG_INTERVAL, WATCHDOG_JITTER_MS, is_leading,
+    random,
 };
 use super::types::Metrics;
 use super::{Consensus, RaftConfig, Role};
@@ -84,7 +85,11 @@ impl Consensus {
             tokio::time::sleep(WATCHDOG_INTERVAL).await;
             let handing_over = self.inner.handing_over.load(Ordering::Acquire);
             let may_stand = self.inner.franchise.may_vote() && !handing_over;
-            raft.runtime_config().elect(may_stand);
+            // The library counts from the start of the last write, which may have taken long.
+            let near = self
+                .leader_silence()
+                .is_some_and(|silence| silence < LEADER_NEAR);
+            raft.runtime_config().elect(may_stand && !near);
             if self.is_led() {
                 led_at = Instant::now();
             }
@@ -115,11 +120,16 @@ impl Consensus {
         let metrics = self.metrics();
         let me = self.inner.links.id();
         let mut voters = metrics.membership_config.membership().voter_ids();
-        let silence = metrics
-            .current_leader
-            .and_then(|leader| self.inner.links.silence(leader));
         metrics.state == ServerState::Leader
             || !voters.any(|voter| voter == me)
-            || silence.is_some_and(|silence| silence < WATCHDOG_AFTER)
+            || self
+                .leader_silence()
+                .is_some_and(|silence| silence < WATCHDOG_AFTER)
+    }
+
+    /// How long ago the leader spoke; None if there is none.
+    fn leader_silence(&self) -> Option<Duration> {
+        let leader = self.metrics().current_leader?;
+        self.inner.links.silence(leader)
     }
 }

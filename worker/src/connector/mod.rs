@@ -4,6 +4,7 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+pub mod mysql;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -199,10 +200,9 @@ pub trait TargetWriter: Send {
 
 /// The connector for an endpoint.
 pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>> {
-    let _ = secrets;
     match endpoint.engine() {
         Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
-        Some(Engine::Mysql) => Err(Error::permanent(Code::NotBuilt, "mysql")),
+        Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,
             "the URL's scheme is not one of sqlite:, mysql:, mariadb:",

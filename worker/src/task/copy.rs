@@ -186,28 +186,25 @@ async fn pass_on(
     }
 }
 
-/// Reads the ranges into `batches` and returns what was read, whole. Memory: the budget for one
-/// ordinary batch is taken before it is read, the rest of a huge one's before it is handed on, and
-/// a huge one takes all, so that nothing else is in flight beside it.
+/// Reads the ranges into `batches` and returns what was read, whole. Memory: the permit for one
+/// ordinary batch is taken before it is read, the rest of a large one's before it is handed on, so
+/// that a huge one is in flight alone.
 async fn read(
     source: Box<dyn Connector>,
     request: ReadRequest,
     mut fingerprint: Fingerprint,
     batches: mpsc::Sender<Weighed>,
 ) -> Result<Loaded> {
-    let budget = Arc::new(Semaphore::new(limits::BATCH_BYTES_IN_FLIGHT));
+    let budget = Arc::new(Semaphore::new(limits::BATCHES_IN_FLIGHT));
     let mut reader = source.read(request).await?;
     loop {
-        let mut permit = acquire(&budget, limits::BATCH_BYTES).await?;
+        let mut permit = acquire(&budget, 1).await?;
         let Some(batch) = reader.next().await? else {
             return Ok(fingerprint.finish());
         };
-        let weight = batch.bytes().min(limits::BATCH_BYTES_IN_FLIGHT);
-        if let Some(more) = weight
-            .checked_sub(limits::BATCH_BYTES)
-            .filter(|more| *more > 0)
-        {
-            permit.merge(acquire(&budget, more).await?);
+        let weight = (batch.bytes() / limits::BATCH_BYTES).min(limits::BATCHES_IN_FLIGHT);
+        if weight > 1 {
+            permit.merge(acquire(&budget, weight - 1).await?);
         }
         let (added, batch) = fingerprint.add(batch).await?;
         fingerprint = added;
@@ -218,9 +215,8 @@ async fn read(
     }
 }
 
-async fn acquire(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit> {
-    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let acquired = Arc::clone(budget).acquire_many_owned(permits).await;
+async fn acquire(budget: &Arc<Semaphore>, batches: usize) -> Result<OwnedSemaphorePermit> {
+    let acquired = Arc::clone(budget).acquire_many_owned(batches as u32).await;
     acquired.map_err(|_| Error::transient(Code::Internal, "the memory budget is closed"))
 }
 

@@ -42,7 +42,7 @@ impl Fingerprint {
             );
             return Err(Error::permanent(common::code::Code::Internal, what));
         }
-        if batch.bytes() <= limits::BATCH_BYTES_IN_FLIGHT {
+        if batch.bytes() <= limits::BATCHES_IN_FLIGHT * limits::BATCH_BYTES {
             self.add_now(&batch);
             return Ok((self, batch));
         }

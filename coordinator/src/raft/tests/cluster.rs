@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use common::id::Millis;
+use common::id::{Millis, WorkerId};
+use common::state::Command;
 use tempfile::TempDir;
 
 use super::super::ProposeError;
@@ -16,6 +17,13 @@ async fn all_have(nodes: &[Node], workers: usize) {
             .then_some(())
     })
     .await;
+}
+
+fn lose(worker: u32) -> Command {
+    Command::LoseWorker {
+        worker: WorkerId(worker),
+        reason: "gone".to_owned(),
+    }
 }
 
 async fn end(nodes: Vec<Node>) {
@@ -85,7 +93,7 @@ async fn one_member_is_a_cluster_and_resumes() {
     assert!(figures.log_entries < 60, "{figures:?}");
     let answers = nodes[0]
         .consensus
-        .propose(vec![submit("shop"), submit("shop")], Millis(1))
+        .propose(vec![submit("shop"), lose(999)], Millis(1))
         .await;
     let answers = answers.expect("proposed");
     assert!(answers[0].is_ok() && answers[1].is_err(), "{answers:?}");
@@ -244,4 +252,82 @@ async fn messages_of_another_cluster_are_refused() {
     assert!(status.message().contains("cluster"), "{status}");
     end(ours).await;
     end(theirs).await;
+}
+
+/// The library gives a message of entries one heartbeat (200 ms). A plan of a large job takes
+/// longer than that to send, read and write down.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_larger_than_a_heartbeat_arrives() {
+    let dir = TempDir::new().expect("temp dir");
+    let nodes = cluster(&dir, 3, 5_000).await;
+    let Command::SubmitJob { uid, mut spec } = submit("shop") else {
+        panic!("not a job");
+    };
+    spec.include = (0..150_000)
+        .map(|no| format!("a_table_with_a_name_{no}"))
+        .collect();
+    let command = Command::SubmitJob { uid, spec };
+    until("a leader takes it", async || {
+        let node = nodes.iter().find(|node| node.leads())?;
+        let proposed = node
+            .consensus
+            .propose(vec![command.clone()], Millis(1))
+            .await;
+        proposed.ok().map(|answers| assert!(answers[0].is_ok()))
+    })
+    .await;
+    until("all members have it", async || {
+        let has = |node: &Node| node.consensus.with_state(|state| state.jobs().count()) == 1;
+        nodes.iter().all(has).then_some(())
+    })
+    .await;
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nobody_leads_and_nothing_is_promised() {
+    let dir = TempDir::new().expect("temp dir");
+    let mut nodes = cluster(&dir, 3, 5_000).await;
+    register(&nodes, 1).await;
+    let node = nodes.remove(leader(&nodes).await);
+    let mut configs = Vec::new();
+    for other in nodes {
+        configs.push(other.kill().await);
+    }
+    until("it no longer leads", async || (!node.leads()).then_some(())).await;
+    let confirmed = node.consensus.confirm_leadership().await;
+    assert!(
+        matches!(confirmed, Err(ProposeError::NotLeader(_))),
+        "{confirmed:?}"
+    );
+    let mut nodes = vec![node, Node::restart(configs.remove(0)).await];
+    register(&nodes, 2).await;
+    nodes.push(Node::restart(configs.remove(0)).await);
+    all_have(&nodes, 2).await;
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_members_survive_two_and_hand_over() {
+    let dir = TempDir::new().expect("temp dir");
+    let mut nodes = cluster(&dir, 5, 5_000).await;
+    register(&nodes, 1).await;
+    let started = Instant::now();
+    let old = leader(&nodes).await;
+    nodes[old]
+        .consensus
+        .transfer_leader(None)
+        .await
+        .expect("transferred");
+    println!("five: transferred in {:?}", started.elapsed());
+    for no in 2..4 {
+        let old = nodes.remove(leader(&nodes).await);
+        old.kill().await;
+        let started = Instant::now();
+        leader(&nodes).await;
+        println!("five: a successor after {:?}", started.elapsed());
+        register(&nodes, no).await;
+    }
+    all_have(&nodes, 3).await;
+    end(nodes).await;
 }

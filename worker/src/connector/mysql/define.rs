@@ -1,0 +1,312 @@
+//! Runs create, index and foreign-key tasks. Each looks at what is there and does the rest, so a
+//! second run ends the same. The task's session is registered in the fence first, and sessions of
+//! older epochs are killed: a zombie's DROP can't come late.
+
+use std::time::{Duration, Instant};
+
+use common::code::Code;
+use common::job::TargetMode;
+use common::limits;
+use common::plan::TablePlan;
+use common::schema::{CellForm, TableSchema};
+use common::task::TaskKind;
+
+use super::ddl;
+use super::fence::{Books, Claim, Raised, gone};
+use super::inspect;
+use super::quote::{ident, text};
+use super::session::{Host, Purpose, Session};
+use super::xa;
+use crate::connector::{DefineWork, Error, Occupied, Result, Role};
+
+/// See [`crate::connector::Connector::define`].
+pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
+    let mut session = host.open(Role::Target, Purpose::Define).await?;
+    let creates = matches!(work.kind, TaskKind::Create);
+    register(&mut session, host, &work, creates).await?;
+    let database = host.database.as_str();
+    match &work.kind {
+        TaskKind::Create => {
+            let mode = work.spec.target_mode;
+            for table in &work.tables {
+                create(&mut session, database, table, mode, work.form).await?;
+            }
+        }
+        TaskKind::Index { table } => {
+            let table = planned(&work, table.0)?;
+            index(&mut session, database, &table.target).await?;
+        }
+        TaskKind::ForeignKeys { table } => {
+            let table = planned(&work, table.0)?;
+            foreign_keys(&mut session, database, &table.target).await?;
+        }
+        other => {
+            let what = format!("{} is no work for a target's definitions", other.name());
+            return Err(Error::permanent(Code::Internal, what));
+        }
+    }
+    Ok(())
+}
+
+/// The table a task is about: `tables` holds the whole plan, or just this one.
+fn planned(work: &DefineWork, table: u32) -> Result<&TablePlan> {
+    let by_number = work.tables.get(table as usize);
+    let alone = work.tables.first().filter(|_| work.tables.len() == 1);
+    by_number
+        .or(alone)
+        .ok_or_else(|| Error::permanent(Code::Internal, format!("the plan has no table {table}")))
+}
+
+async fn register(
+    session: &mut Session,
+    host: &Host,
+    work: &DefineWork,
+    creates: bool,
+) -> Result<()> {
+    let books = match creates {
+        true => Books::ensure(session, &host.database).await?,
+        false => Books::find(session, &host.database)
+            .await?
+            .ok_or_else(gone)?,
+    };
+    let unit = work.task.to_string();
+    let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+    let claim = Claim {
+        epoch: work.epoch,
+        session: session.facts.connection,
+        server_start: xa::server_start(session).await?,
+    };
+    // Register first, kill then: whoever registers later than us finds us and kills us.
+    let before = books.holder(session, &work.job, &unit).await?;
+    match books.raise(session, &work.job, &unit, claim, true).await? {
+        Raised::Done => {}
+        Raised::Higher(epoch) => return Err(Error::fenced(epoch, work.epoch)),
+        Raised::Gone => return Err(gone()),
+    }
+    if let Some(before) = before
+        && xa::same_life(before.server_start, claim.server_start)
+    {
+        xa::kill(session, before.session, deadline).await?;
+    }
+    Ok(())
+}
+
+/// Whether a table is there and holds a row.
+pub async fn occupied(session: &mut Session, database: &str, table: &str) -> Result<Occupied> {
+    let exists = format!(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        text(database),
+        text(table)
+    );
+    if session.row(&exists).await?.is_none() {
+        return Ok(Occupied::Absent);
+    }
+    let look = format!("SELECT 1 FROM {}.{} LIMIT 1", ident(database), ident(table));
+    Ok(match session.row(&look).await? {
+        Some(_) => Occupied::HoldsRows,
+        None => Occupied::Empty,
+    })
+}
+
+async fn create(
+    session: &mut Session,
+    database: &str,
+    plan: &TablePlan,
+    mode: TargetMode,
+    form: CellForm,
+) -> Result<()> {
+    let table = &plan.target;
+    let name = format!("{}.{}", ident(database), ident(&table.name));
+    let mut found = occupied(session, database, &table.name).await?;
+    if found != Occupied::Absent && mode == TargetMode::Recreate {
+        session
+            .run_within(&format!("DROP TABLE {name}"), limits::DEFINE_DEADLINE_MS)
+            .await?;
+        found = Occupied::Absent;
+    }
+    if found == Occupied::Absent {
+        session.run(&ddl::create(database, table, form)).await?;
+        return Ok(());
+    }
+    match mode {
+        // An empty one with these columns is what an earlier run of this task has made.
+        TargetMode::RequireEmpty if found == Occupied::HoldsRows => {
+            let what = format!("table {} holds rows", table.name);
+            return Err(Error::permanent(Code::TargetNotEmpty, what));
+        }
+        TargetMode::RequireEmpty | TargetMode::Append | TargetMode::Recreate => {}
+        TargetMode::Truncate => {
+            compare(session, database, table).await?;
+            session
+                .run_within(
+                    &format!("TRUNCATE TABLE {name}"),
+                    limits::DEFINE_DEADLINE_MS,
+                )
+                .await?;
+        }
+    }
+    compare(session, database, table).await
+}
+
+/// A table that is there must have the planned columns and a transactional engine.
+async fn compare(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
+    let sql = format!(
+        "SELECT engine FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        text(database),
+        text(&table.name)
+    );
+    let engine = session.cell(&sql).await?.unwrap_or_default();
+    if !engine.eq_ignore_ascii_case("InnoDB") {
+        let what = format!("table {} has the engine {engine:?}", table.name);
+        let fix = format!("ALTER TABLE {} ENGINE=InnoDB", ident(&table.name));
+        let mut error = Error::permanent(Code::NotTransactional, what);
+        error.failure.fixes.push(fix);
+        return Err(error);
+    }
+    let there = inspect::columns_of(session, database, &table.name).await?;
+    let differs = |what: String| {
+        let what = format!("table {}: {what}", table.name);
+        Err(Error::permanent(Code::TargetDiffers, what))
+    };
+    for column in &table.columns {
+        let Some(found) = there.iter().find(|found| found.name == column.name) else {
+            return differs(format!("column {} is missing", column.name));
+        };
+        let (wanted, has) = (bare(&column.native_type), bare(&found.native_type));
+        if wanted != has {
+            return differs(format!("column {} is {has}, not {wanted}", column.name));
+        }
+        if column.generated.is_some() != found.generated.is_some()
+            || column.nullable != found.nullable
+        {
+            return differs(format!("column {} is declared differently", column.name));
+        }
+        if column.charset.is_some() && column.charset != found.charset {
+            return differs(format!("column {} has another charset", column.name));
+        }
+    }
+    match there.len() == table.columns.len() {
+        true => Ok(()),
+        false => differs("it has more columns".to_owned()),
+    }
+}
+
+/// A type without what two servers spell differently: case, and the display width of integers.
+fn bare(native_type: &str) -> String {
+    let lower = native_type.trim().to_ascii_lowercase();
+    let word: String = lower
+        .chars()
+        .take_while(|c| c.is_ascii_alphabetic())
+        .collect();
+    let numeric = matches!(
+        word.as_str(),
+        "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "year"
+    );
+    if !numeric {
+        return lower.replace(", ", ",");
+    }
+    let rest = &lower[word.len()..];
+    let rest = match rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((_, rest)) => rest,
+        None => rest,
+    };
+    let word = if word == "integer" { "int" } else { &word };
+    format!("{word}{rest}")
+}
+
+/// Builds what is missing of a table's indexes, all in one pass over it, then its counter.
+async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
+    let name = format!("{}.{}", ident(database), ident(&table.name));
+    let sql = format!(
+        "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = {} \
+         AND table_name = {}",
+        text(database),
+        text(&table.name)
+    );
+    let there = first_cells(session, &sql).await?;
+    let missing = |item: &&common::schema::Index| {
+        !there
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&item.name))
+    };
+    let items = table.indexes.iter().filter(missing).map(ddl::index_item);
+    // InnoDB builds one full-text index at a time.
+    let (alone, together): (Vec<String>, Vec<String>) =
+        items.partition(|item| item.starts_with("FULLTEXT"));
+    let together: Vec<String> = together.iter().map(|item| format!("ADD {item}")).collect();
+    let mut statements = Vec::new();
+    if !together.is_empty() {
+        statements.push(together.join(", "));
+    }
+    statements.extend(alone.iter().map(|item| format!("ADD {item}")));
+    let auto = table.columns.iter().any(|column| column.auto_increment);
+    if let Some(next) = table.auto_increment.filter(|next| auto && *next > 1) {
+        // A value below what the rows need is raised by the server.
+        statements.push(format!("AUTO_INCREMENT = {next}"));
+    }
+    for statement in statements {
+        let alter = format!("ALTER TABLE {name} {statement}");
+        session
+            .run_within(&alter, limits::DEFINE_DEADLINE_MS)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Adds what is missing of a table's foreign keys. The session has foreign_key_checks off: the
+/// rows are the source's, and a parent may be left out of the job.
+async fn foreign_keys(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
+    let sql = format!(
+        "SELECT constraint_name FROM information_schema.table_constraints WHERE table_schema = {} \
+         AND table_name = {} AND constraint_type = 'FOREIGN KEY'",
+        text(database),
+        text(&table.name)
+    );
+    let there = first_cells(session, &sql).await?;
+    let mut items = Vec::new();
+    for (at, key) in table.foreign_keys.iter().enumerate() {
+        let name = match key.name.as_str() {
+            "" => format!("fk_{at}_{}", table.name).chars().take(64).collect(),
+            name => name.to_owned(),
+        };
+        if !there.iter().any(|there| there.eq_ignore_ascii_case(&name)) {
+            let item = ddl::foreign_key_item(database, &name, key);
+            items.push(format!("ADD {item}"));
+        }
+    }
+    if items.is_empty() {
+        return Ok(());
+    }
+    let alter = format!(
+        "ALTER TABLE {}.{} {}",
+        ident(database),
+        ident(&table.name),
+        items.join(", ")
+    );
+    session
+        .run_within(&alter, limits::DEFINE_DEADLINE_MS)
+        .await?;
+    Ok(())
+}
+
+async fn first_cells(session: &mut Session, sql: &str) -> Result<Vec<String>> {
+    let rows = session.rows(sql).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| row.into_iter().next()?)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spellings_of_a_type_are_one() {
+        assert_eq!(bare("BIGINT"), bare("bigint(20)"));
+        assert_eq!(bare("int(10) unsigned"), bare("int unsigned"));
+        assert_ne!(bare("int(10) unsigned"), bare("int(10)"));
+        assert_ne!(bare("varchar(10)"), bare("varchar(20)"));
+        assert_eq!(bare("DECIMAL(10, 2)"), bare("decimal(10,2)"));
+    }
+}

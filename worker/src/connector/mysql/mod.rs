@@ -1,0 +1,113 @@
+//! MySQL and MariaDB: one dialect; where they differ, the server is asked.
+//!
+//! | file | what |
+//! |---|---|
+//! | `session` | connections, pinned settings, deadlines |
+//! | `types`, `quote` | types, selecting and storing cells; names and values as SQL |
+//! | `inspect`, `sample` | catalogue, key bounds |
+//! | `reader` | rows out |
+//! | `writer`, `load`, `infile` | rows in |
+//! | `fence`, `xa`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+//! | `ddl`, `define` | text of definitions; tasks that run them |
+//! | `error` | what a server's code means |
+
+mod ddl;
+mod define;
+mod error;
+mod fence;
+mod infile;
+mod inspect;
+mod load;
+mod quote;
+mod reader;
+mod resolve;
+mod sample;
+mod session;
+mod types;
+mod writer;
+mod xa;
+
+use async_trait::async_trait;
+use common::epoch::TxnId;
+use common::job::Endpoint;
+use common::plan::TablePlan;
+use common::schema::{CellForm, InspectedTable, SourceMark, TableSchema};
+
+use self::session::{Host, Purpose};
+use super::{
+    Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
+    SourceReader, TargetWriter,
+};
+use crate::secret::Secrets;
+
+/// A MySQL or MariaDB database.
+#[derive(Clone)]
+pub struct Mysql {
+    host: Host,
+}
+
+impl Mysql {
+    pub fn new(endpoint: &Endpoint, secrets: &Secrets) -> Result<Mysql> {
+        let password = secrets.resolve(endpoint)?;
+        Ok(Mysql {
+            host: Host::new(endpoint, password.as_ref())?,
+        })
+    }
+}
+
+#[async_trait]
+impl Connector for Mysql {
+    async fn inspect(&self, role: Role) -> Result<Inspection> {
+        inspect::inspect(&self.host, role).await
+    }
+
+    async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable> {
+        let mut session = self.host.open(Role::Source, Purpose::Read).await?;
+        inspect::refuse_unsupported(&mut session, &self.host.database, &table).await?;
+        let key = sample::sample(&mut session, &self.host.database, &table, buckets).await?;
+        Ok(InspectedTable { schema: table, key })
+    }
+
+    async fn mark(&self) -> Result<Option<SourceMark>> {
+        let mut session = self.host.open(Role::Source, Purpose::Read).await?;
+        inspect::mark(&mut session).await
+    }
+
+    async fn occupied(&self, tables: &[String]) -> Result<Vec<Occupied>> {
+        let mut session = self.host.open(Role::Target, Purpose::Read).await?;
+        let mut found = Vec::with_capacity(tables.len());
+        for table in tables {
+            found.push(define::occupied(&mut session, &self.host.database, table).await?);
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>> {
+        let session = self.host.open(Role::Source, Purpose::Read).await?;
+        let reader = reader::Reader::new(session, &self.host.database, &request)?;
+        Ok(Box::new(reader))
+    }
+
+    async fn define(&self, work: DefineWork) -> Result<()> {
+        define::run(&self.host, work).await
+    }
+
+    async fn writer(
+        &self,
+        txn: TxnId,
+        table: TablePlan,
+        form: CellForm,
+    ) -> Result<Box<dyn TargetWriter>> {
+        let writer = writer::Writer::new(self.host.clone(), txn, &table, form);
+        Ok(Box::new(writer))
+    }
+
+    async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
+        resolve::run(&self.host, work).await
+    }
+
+    async fn prepared(&self) -> Result<Vec<TxnId>> {
+        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
+        Ok(xa::list(&mut session).await?)
+    }
+}
