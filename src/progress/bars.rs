@@ -63,9 +63,7 @@ impl Bars {
         }
         let share = total_share(status);
         let mut parts = super::facts(status, meter);
-        if let Some(reason) = &status.limited_by {
-            parts.push(format!("limited by: {reason}"));
-        }
+        parts.extend(super::limit(status));
         if status.phase > Phase::Copying {
             let (done, total) = (status.tasks.done, status.tasks.total);
             parts.push(format!("step {done} of {total}"));

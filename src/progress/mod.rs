@@ -111,9 +111,7 @@ fn plain_line(status: &JobStatus, meter: &Meter) -> String {
         let (done, all) = (done.count(), status.tables.len());
         parts.push(format!("{done} of {all} tables"));
     }
-    if let Some(reason) = &status.limited_by {
-        parts.push(format!("limited by: {reason}"));
-    }
+    parts.extend(limit(status));
     parts.join(" · ")
 }
 
@@ -148,6 +146,13 @@ fn facts(status: &JobStatus, meter: &Meter) -> Vec<String> {
         ));
     }
     parts
+}
+
+/// Only while copying: before, a cluster is still coming together.
+fn limit(status: &JobStatus) -> Option<String> {
+    let reason = status.limited_by.as_ref();
+    let reason = reason.filter(|_| status.phase == Phase::Copying)?;
+    Some(format!("limited by: {reason}"))
 }
 
 fn json_line(status: &JobStatus, meter: &Meter) -> serde_json::Value {
