@@ -17,7 +17,7 @@ pub fn start(global: &Global, command: &Command) {
         // What goes wrong there shows in the command's own error.
         (0, false, false) => "error,openraft=off",
         (1, ..) => "info,openraft=warn",
-        (_, ..) => "debug,h2=info,hyper=info,tower=info",
+        _ => "debug,h2=info,hyper=info,tower=info",
     };
     let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
