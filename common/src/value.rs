@@ -55,11 +55,7 @@ impl RowBatch {
 
     /// Whole rows; a reader ends a row before it hands the batch on.
     pub fn rows(&self) -> usize {
-        if self.columns == 0 {
-            0
-        } else {
-            self.lengths.len() / self.columns
-        }
+        self.lengths.len().checked_div(self.columns).unwrap_or(0)
     }
 
     /// Bytes of all cells.

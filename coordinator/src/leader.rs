@@ -69,6 +69,8 @@ impl Leader {
                 }
                 self.shared.with_view_mut(|view| view.workers.clear());
                 tracing::info!(term = role.term, "leads no more");
+                // While leadership is being handed over, proposals fail before the role changes.
+                sleep(Duration::from_millis(TICK_MS)).await;
                 continue;
             }
             tokio::select! {
@@ -105,6 +107,7 @@ impl Leader {
             if !self.leads(term) {
                 return;
             }
+            applied.mark_unchanged();
             match self.turns(&mut desk).await {
                 Turn::Lost => return,
                 Turn::Applied => confirmed_at = Instant::now(),
@@ -122,7 +125,6 @@ impl Leader {
                 Turn::Idle => {}
             }
             self.push(&mut desk);
-            applied.mark_unchanged();
         }
     }
 

@@ -98,7 +98,7 @@ fn key_chars(table: &TableSchema, all: &[&TableSchema], column: &str) -> Option<
     }
     let is = |name: &&str| name.eq_ignore_ascii_case(column);
     keys.iter()
-        .filter(|key| key.iter().any(|name| is(name)))
+        .filter(|key| key.iter().any(&is))
         .map(|key| {
             let long = |name: &&&str| table.column(name).is_none_or(has_length);
             let long = key.iter().filter(long).count().max(1) as u32;

@@ -18,10 +18,8 @@ use common::schema::{
 use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
+pub use self::sqlite::demo;
 use crate::secret::Secrets;
-
-#[path = "sqlite/demo.rs"]
-pub mod demo;
 
 /// What went wrong, already classified.
 #[derive(Clone, Debug, thiserror::Error)]

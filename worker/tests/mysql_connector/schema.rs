@@ -31,6 +31,7 @@ async fn partitions_exactly(name: &str, statements: &[&str], rows: u64) {
         columns: sampled.columns.clone(),
         bounds: sampled.bounds,
         n: 4,
+        seed: 7,
     };
     let whole = digest_of(&source, &table, &[], Vec::new()).await;
     assert_eq!(whole.rows, rows, "{name}");

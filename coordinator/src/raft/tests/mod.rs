@@ -80,14 +80,14 @@ impl Node {
     }
 }
 
-/// Polls until there is something, for at most 20 s.
+/// Polls until there is something, for at most a minute: the machine may be busy.
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(started.elapsed() < Duration::from_secs(20), "never: {what}");
+        assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -303,15 +303,20 @@ pub fn foreign_key_item(database: &str, name: &str, key: &ForeignKey) -> String 
             idents(key.references_columns.iter().map(String::as_str))
         ),
     };
-    format!(
-        "CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {}.{}{references} ON DELETE {} ON UPDATE {}",
+    let mut item = format!(
+        "CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {}.{}{references}",
         ident(name),
         idents(key.columns.iter().map(String::as_str)),
         ident(database),
-        ident(&key.references_table),
-        key.on_delete,
-        key.on_update
-    )
+        ident(&key.references_table)
+    );
+    for (event, rule) in [("DELETE", &key.on_delete), ("UPDATE", &key.on_update)] {
+        // The default; written out, the server would show it.
+        if !rule.is_empty() && rule != "NO ACTION" {
+            item.push_str(&format!(" ON {event} {rule}"));
+        }
+    }
+    item
 }
 
 #[cfg(test)]

@@ -327,6 +327,12 @@ async fn foreign_keys(
          k.ordinal_position",
         text(database)
     );
+    // MariaDB calls the default RESTRICT, MySQL NO ACTION; InnoDB treats both alike, and either
+    // one written out shows up in SHOW CREATE TABLE.
+    let rule = |rule: String| match rule.as_str() {
+        "RESTRICT" => "NO ACTION".to_owned(),
+        _ => rule,
+    };
     let mut tables: BTreeMap<String, Vec<ForeignKey>> = BTreeMap::new();
     for row in session.rows(&sql).await? {
         let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
@@ -353,8 +359,8 @@ async fn foreign_keys(
                 columns: vec![cell(2)],
                 references_table: cell(4),
                 references_columns: vec![cell(5)],
-                on_delete: cell(6),
-                on_update: cell(7),
+                on_delete: rule(cell(6)),
+                on_update: rule(cell(7)),
             }),
         }
     }

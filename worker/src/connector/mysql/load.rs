@@ -31,9 +31,16 @@ impl Load {
             .iter()
             .map(|column| types::store(column, form))
             .collect();
+        // A SET clause makes MariaDB forget that the auto-increment column was given, and a 0 in it
+        // becomes the next number (10.11, measured): then it must stand in the SET clause too.
+        let any_set = stores.iter().any(|store| *store != Store::Direct);
         let (mut fields, mut sets) = (Vec::new(), Vec::new());
         for (at, (column, store)) in columns.iter().zip(&stores).enumerate() {
             match store {
+                Store::Direct if any_set && column.auto_increment => {
+                    fields.push(format!("@v{at}"));
+                    sets.push(format!("{} = @v{at}", ident(&column.name)));
+                }
                 Store::Direct => fields.push(ident(&column.name)),
                 Store::Through(before, after) => {
                     fields.push(format!("@v{at}"));
@@ -66,7 +73,7 @@ impl Load {
     pub async fn run(&self, session: &mut Session, batch: RowBatch) -> Result<()> {
         if batch.columns() != self.columns.len() {
             let what = format!(
-                "{}: rows of {} cells for {} columns",
+                "table {}: rows of {} cells for {} columns",
                 self.table,
                 batch.columns(),
                 self.columns.len()
@@ -100,7 +107,7 @@ impl Load {
             rows += 1;
             if sql.len() > room {
                 let what = format!(
-                    "{}: a row takes {} bytes as a statement, max_allowed_packet is {}",
+                    "table {}: a row takes {} bytes as a statement, max_allowed_packet is {}",
                     self.table,
                     sql.len(),
                     session.facts.max_allowed_packet

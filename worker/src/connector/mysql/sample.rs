@@ -120,7 +120,31 @@ fn is_ordered(column: &Column) -> bool {
 struct Stretch {
     from: i128,
     until: i128,
+    /// Where its first bucket begins: `from`, or further down over a stretch that is all but empty.
+    start: i128,
     buckets: u32,
+}
+
+impl Stretch {
+    /// Its halves, by the estimated rows of each. A half that isn't worth a bucket gets none: its
+    /// rows fall to the bucket beside it.
+    fn halves(&self, middle: i128, left: u64, right: u64) -> (Option<Stretch>, Option<Stretch>) {
+        let both = (left + right).max(1);
+        let share = (u64::from(self.buckets) * left + both / 2) / both;
+        let share = (share as u32).min(self.buckets);
+        let lower = (share > 0).then_some(Stretch {
+            until: middle,
+            buckets: share,
+            ..*self
+        });
+        let upper = (share < self.buckets).then_some(Stretch {
+            from: middle,
+            until: self.until,
+            start: if share == 0 { self.start } else { middle },
+            buckets: self.buckets - share,
+        });
+        (lower, upper)
+    }
 }
 
 async fn bisect(
@@ -132,10 +156,7 @@ async fn bisect(
     let name = ident(&column.name);
     let sql = format!("SELECT MIN({name}), MAX({name}) FROM {from}");
     let row = session.row(&sql).await?.unwrap_or_default();
-    let number = |at: usize| {
-        row.get(at)
-            .and_then(|cell| cell.as_deref()?.parse::<i128>().ok())
-    };
+    let number = |at: usize| row.get(at)?.as_deref()?.parse::<i128>().ok();
     let (Some(min), Some(max)) = (number(0), number(1)) else {
         return Ok(Vec::new());
     };
@@ -143,47 +164,23 @@ async fn bisect(
     let mut stack = vec![Stretch {
         from: min,
         until: max + 1,
+        start: min,
         buckets,
     }];
-    // The left half is on top of the stack: bounds come out in order.
+    // The lower half is on top of the stack: bounds come out in order.
     while let Some(stretch) = stack.pop() {
         let middle = stretch.from + (stretch.until - stretch.from) / 2;
         if stretch.buckets < 2 || middle == stretch.from {
-            if stretch.from > min {
-                bounds.push(KeyBound(vec![stretch.from.to_string()]));
+            if stretch.start > min {
+                bounds.push(KeyBound(vec![stretch.start.to_string()]));
             }
             continue;
         }
         let left = estimate(session, from, column, stretch.from, middle).await?;
         let right = estimate(session, from, column, middle, stretch.until).await?;
-        let both = (left + right).max(1);
-        let share = u64::from(stretch.buckets) * left / both;
-        let share = (share as u32).clamp(1, stretch.buckets - 1);
-        let (left_share, right_share) = match (left, right) {
-            (_, 0) => (stretch.buckets, 0),
-            (0, _) => (0, stretch.buckets),
-            _ => (share, stretch.buckets - share),
-        };
-        // An empty half is joined to the other one by not being cut.
-        if right_share > 0 {
-            let from = if left_share > 0 {
-                middle
-            } else {
-                stretch.from.max(middle)
-            };
-            stack.push(Stretch {
-                from,
-                until: stretch.until,
-                buckets: right_share,
-            });
-        }
-        if left_share > 0 {
-            stack.push(Stretch {
-                from: stretch.from,
-                until: middle,
-                buckets: left_share,
-            });
-        }
+        let (lower, upper) = stretch.halves(middle, left, right);
+        stack.extend(upper);
+        stack.extend(lower);
     }
     Ok(bounds)
 }
@@ -281,5 +278,27 @@ fn literal(column: &Column, cell: &str) -> String {
         }
         Kind::Moment if !matches!(column.canonical, CanonicalType::Year) => format!("'{cell}'"),
         _ => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_half_costs_no_bucket() {
+        let stretch = Stretch {
+            from: 0,
+            until: 100,
+            start: 0,
+            buckets: 8,
+        };
+        let (lower, upper) = stretch.halves(50, 1, 20_000);
+        let upper = upper.expect("the rows are there");
+        assert!(lower.is_none());
+        assert_eq!((upper.from, upper.start, upper.buckets), (50, 0, 8));
+        let (lower, upper) = stretch.halves(50, 10_000, 10_000);
+        let shares = [lower, upper].map(|half| half.map(|half| (half.start, half.buckets)));
+        assert_eq!(shares, [Some((0, 4)), Some((50, 4))]);
     }
 }

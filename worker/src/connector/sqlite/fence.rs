@@ -1,6 +1,5 @@
-//! Fence and ledger in the target file. SQLite has one writer at a time, so whatever happens
-//! between `BEGIN IMMEDIATE` and `COMMIT` is atomic: a fence that was raised in a transaction is
-//! raised exactly if the transaction's rows are there.
+//! Fence and ledger in the target file. SQLite has one writer at a time, so whatever is looked at
+//! between `BEGIN IMMEDIATE` and `COMMIT` stays as it was seen.
 //!
 //! fence(job, unit): the newest epoch that may write; `n` counts the work finished under the unit.
 //! ledger(job, part): the committed transaction of a partition.
@@ -64,6 +63,9 @@ pub async fn raise(session: &mut Session, job: &JobUid, unit: &str, epoch: Epoch
     if held > i64::from(epoch.0) {
         let held = Epoch(u32::try_from(held).unwrap_or(u32::MAX));
         return Err(Error::fenced(held, epoch));
+    }
+    if held == i64::from(epoch.0) && found.is_some() {
+        return Ok(finished);
     }
     let sql = "INSERT INTO sterna_fence (job, unit, epoch, n) VALUES (?, ?, ?, 0) \
                ON CONFLICT (job, unit) DO UPDATE SET epoch = excluded.epoch";

@@ -42,8 +42,31 @@ pub async fn catalogue(session: &mut Session) -> Result<(Vec<TableSchema>, Vec<S
         notes.push(format!("trigger {name} on {on} is not copied"));
     }
     notes.extend(settings(session).await?);
+    notes.extend(renumbered(&tables));
     resolve_parents(&mut tables);
     Ok((tables, notes))
+}
+
+/// A rowid that is no column isn't data, but somebody may have noted it down.
+fn renumbered(tables: &[TableSchema]) -> Option<String> {
+    let hidden = |table: &&TableSchema| {
+        let key = table.primary_key.first().and_then(|key| table.column(key));
+        let alias = table.primary_key.len() == 1 && key.is_some_and(is_alias_type);
+        !alias && !table.native_options.contains("WITHOUT ROWID")
+    };
+    let names: Vec<&str> = tables
+        .iter()
+        .filter(hidden)
+        .map(|table| table.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("rowids that are no column may be numbered anew in: {names}")
+    })
+}
+
+fn is_alias_type(column: &Column) -> bool {
+    column.native_type.eq_ignore_ascii_case("INTEGER")
 }
 
 /// Numbers an application may keep in the file's header: they aren't in any table.

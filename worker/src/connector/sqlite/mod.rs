@@ -3,6 +3,7 @@
 //! else, so recovery is the ledger's word alone.
 
 mod ddl;
+pub mod demo;
 mod error;
 mod fence;
 mod inspect;

@@ -3,6 +3,7 @@
 //! whose process died is gone, and the partition is copied again under the next epoch.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::code::Code;
@@ -12,6 +13,7 @@ use common::plan::{Loaded, TablePlan};
 use common::schema::{CanonicalType, CellForm};
 use common::value::RowBatch;
 use sqlx::sqlite::SqliteArguments;
+use tokio::time::Instant;
 
 use super::fence;
 use super::session::{Access, Session, quote};
@@ -71,22 +73,36 @@ impl Writer {
         Session::open(&self.path, Role::Target, Access::Write, 2).await
     }
 
-    async fn try_begin(&mut self, session: &mut Session) -> Result<Recovered> {
-        // The only transaction an older epoch can have is one that is held open by a process that
-        // is still alive; its write lock is what is waited for here.
-        session.begin_write(limits::BEGIN_DEADLINE_MS).await?;
-        if !fence::exists(session).await? || !fence::knows(session, &self.txn.job).await? {
-            let what = format!(
-                "{}: the job's fence is gone; the job has ended here",
-                self.path.display()
-            );
-            return Err(Error::permanent(Code::TargetRejected, what));
+    /// Raises the fence for good, then opens T: should T be rolled back, older epochs stay out.
+    async fn try_begin(&self, session: &mut Session) -> Result<Recovered> {
+        let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+        for last in [false, true] {
+            // The only transaction an older epoch can have is one that is held open by a process
+            // that is still alive; its write lock is what is waited for here.
+            let wait = deadline.saturating_duration_since(Instant::now());
+            session.begin_write(wait.as_millis() as u64).await?;
+            self.check_job(session).await?;
+            if let Some(epoch) = fence::committed(session, &self.txn).await? {
+                return Ok(Recovered::Committed(epoch));
+            }
+            fence::raise(session, &self.txn.job, &self.unit, self.txn.epoch).await?;
+            if !last {
+                session.commit().await?;
+            }
         }
-        if let Some(epoch) = fence::committed(session, &self.txn).await? {
-            return Ok(Recovered::Committed(epoch));
-        }
-        fence::raise(session, &self.txn.job, &self.unit, self.txn.epoch).await?;
         Ok(Recovered::Absent)
+    }
+
+    /// A worker that comes after the job's end must not begin anew.
+    async fn check_job(&self, session: &mut Session) -> Result<()> {
+        if fence::exists(session).await? && fence::knows(session, &self.txn.job).await? {
+            return Ok(());
+        }
+        let what = format!(
+            "{}: the job's fence is gone; the job has ended here",
+            self.path.display()
+        );
+        Err(Error::permanent(Code::TargetRejected, what))
     }
 
     async fn try_load(&mut self, batch: RowBatch) -> Result<u64> {
