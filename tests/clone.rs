@@ -114,7 +114,7 @@ async fn an_empty_database_and_empty_tables_are_copied() {
     let path = dir.file("shop.db");
     dataset::sqlite_exec(
         &path,
-        "CREATE TABLE nothing (id INTEGER PRIMARY KEY, x TEXT)",
+        "CREATE TABLE empty_one (id INTEGER PRIMARY KEY, x TEXT)",
     )
     .await;
     let (source, target) = (

@@ -128,7 +128,7 @@ async fn a_worker_is_killed() {
         redone(&status) <= slots,
         "only what was in flight: {status}"
     );
-    let events = run.cluster.events("big").await;
+    let events = events_of_all(&run.cluster).await;
     let lost = events.iter().find(|event| event["event"] == "worker_lost");
     assert!(
         lost.is_some_and(|event| event["name"] == "w2"),

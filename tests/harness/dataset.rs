@@ -112,7 +112,7 @@ pub async fn narrow(server: &Server, database: &str, rows: u64) -> String {
     let url = server.create(database).await;
     let fill = format!(
         "INSERT INTO narrow SELECT seq * 3, CRC32(seq), CONCAT('name-', seq), seq / 100, \
-         TIMESTAMP '2020-01-01' + INTERVAL seq SECOND FROM seq_1_to_{rows}"
+         TIMESTAMP '2020-01-01 00:00:00' + INTERVAL seq SECOND FROM seq_1_to_{rows}"
     );
     let create = "CREATE TABLE narrow (id BIGINT PRIMARY KEY, n INT UNSIGNED NOT NULL, \
                   name VARCHAR(40) NOT NULL, amount DECIMAL(12,2), at DATETIME, KEY by_n (n))";

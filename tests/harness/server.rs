@@ -115,6 +115,7 @@ impl Server {
             "--skip-name-resolve",
         ]);
         command.arg(format!("--datadir={}", self.dir.join("data").display()));
+        command.arg(format!("--tmpdir={}", self.dir.display()));
         command.arg(format!("--socket={}", self.dir.join("s.sock").display()));
         command.arg(format!("--pid-file={}", self.dir.join("pid").display()));
         command.arg(format!("--port={}", self.port));
@@ -283,6 +284,8 @@ fn install(dir: &Path) {
         .args(["--no-defaults", "--basedir=/usr", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
         .arg(format!("--datadir={}", dir.join("data").display()))
+        // Two servers that are installed at once mix up their temporary tables in a shared folder.
+        .arg(format!("--tmpdir={}", dir.display()))
         .args(user_args())
         .output()
         .expect("mariadb-install-db runs");
