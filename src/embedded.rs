@@ -2,6 +2,7 @@
 //! over the loopback. One coordinator needs nobody to elect it and finds its log where it left it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::code::{Code, Failure};
 use common::limits::Limits;
@@ -11,6 +12,8 @@ use worker::secret::Secrets;
 use worker::{WorkerConfig, WorkerHandle};
 
 use crate::error::Result;
+
+const HEALTH_POLL: Duration = Duration::from_millis(200);
 
 /// One coordinator and its workers.
 pub struct Embedded {
@@ -62,9 +65,24 @@ impl Embedded {
         vec![self.coordinator.grpc_address().to_string()]
     }
 
+    /// Returns once the state directory failed: nothing goes on without it.
+    pub async fn failed(&self) -> Failure {
+        failed(&self.coordinator).await
+    }
+
     /// Work in flight is rolled back and given back, then the log is closed.
     pub async fn stop(self) {
         join_all(self.workers.iter().map(WorkerHandle::stop)).await;
         self.coordinator.shutdown().await;
+    }
+}
+
+/// Watches a coordinator's state directory.
+pub async fn failed(coordinator: &Coordinator) -> Failure {
+    loop {
+        if let Some(failure) = coordinator.failure() {
+            return failure;
+        }
+        tokio::time::sleep(HEALTH_POLL).await;
     }
 }

@@ -239,6 +239,16 @@ impl Coordinator {
         self.shared.consensus.state_bytes()
     }
 
+    /// Why it can't go on: its state directory failed. Only a new start can mend that.
+    pub fn failure(&self) -> Option<Failure> {
+        let (code, what) = match self.shared.consensus.check_running() {
+            Err(raft::ProposeError::StorageFull(what)) => (Code::StateDirFull, what),
+            Err(raft::ProposeError::Stopped(what)) => (Code::StateDirDamaged, what),
+            _ => return None,
+        };
+        Some(Failure::new(code, what))
+    }
+
     /// Hands leadership over, ends every stream, stops. Nothing is lost if it is killed instead.
     pub async fn shutdown(self) {
         if self.shared.role().leading {

@@ -30,7 +30,10 @@ pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Resu
     let mut dir = StateDir::open(args.state_dir.as_deref(), &spec)?;
     let mut progress = Progress::new(args.progress, global);
     let embedded = Embedded::start(&dir.data(), args.workers, args.slots, secrets).await?;
-    let end = drive(&embedded, &mut dir, &spec, &mut progress, &mut signals).await;
+    let end = tokio::select! {
+        end = drive(&embedded, &mut dir, &spec, &mut progress, &mut signals) => end,
+        failure = embedded.failed() => Err(failure),
+    };
     progress.finish();
     if let Ok(End::Stopped(_)) = &end {
         output::note(global.quiet, "stopping: work in flight is rolled back …");

@@ -5,6 +5,7 @@ use common::limits::Limits;
 use coordinator::CoordinatorConfig;
 
 use crate::cli::CoordinatorArgs;
+use crate::embedded;
 use crate::error::Result;
 use crate::output;
 use crate::signals::Signals;
@@ -15,10 +16,14 @@ pub async fn run(args: CoordinatorArgs, mut signals: Signals) -> Result<u8> {
     let http = coordinator.http_address().map(|http| http.to_string());
     let grpc = coordinator.grpc_address().to_string();
     output::line(&listening(Some(grpc), http))?;
-    let status = signals.stop_or_stdin(exit_with_stdin).await;
+    let end = tokio::select! {
+        status = signals.stop_or_stdin(exit_with_stdin) => Ok(status),
+        // Whoever started it can make space and start it again; the others go on without it.
+        failure = embedded::failed(&coordinator) => Err(failure),
+    };
     // Leadership is handed over first: no election has to time out.
     coordinator.shutdown().await;
-    Ok(status)
+    end
 }
 
 fn config(args: CoordinatorArgs) -> Result<CoordinatorConfig> {

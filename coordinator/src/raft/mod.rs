@@ -417,7 +417,7 @@ impl Consensus {
     }
 
     /// A disk error ends the library's task; until it has, nothing may be promised either.
-    fn check_running(&self) -> Result<(), ProposeError> {
+    pub fn check_running(&self) -> Result<(), ProposeError> {
         match self.inner.poison.get() {
             Some(DiskError::Full(what)) => Err(ProposeError::StorageFull(what.clone())),
             Some(error) => Err(ProposeError::Stopped(error.to_string())),
