@@ -1,39 +1,13 @@
 //! The command line: names, defaults and help texts. What a command does is in `commands/`.
 
+mod texts;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::texts::EXAMPLES;
+pub use self::texts::EXIT_CODES;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-
-/// Exit statuses, as `sterna help exit-codes` shows them.
-pub const EXIT_CODES: &str = "\
-Exit codes (never reused; an unknown one other than 0 means failure):
-    0  done, everything as asked
-    1  failed; the error names the code
-    2  usage: the command or a job file is not valid
-    4  not authenticated or not permitted
-    5  source, target or cluster can't be reached
-    6  no such job, worker or member
-    7  wrong state or conflict (already running, exists, cancelled)
-    8  a check failed before anything was changed
-   10  the target differs from the source
-   11  the result could not be verified
-   14  a transaction's outcome is unknown: an operator is needed
-   20  no coordinator leads: the quorum is lost
-   22  the demo's proof failed
-   75  temporary: the same command may succeed later
-  124  the time given to wait has passed; the job goes on
-  130  stopped by Ctrl-C after a clean stop
-  143  stopped by SIGTERM after a clean stop";
-
-const EXAMPLES: &str = "\
-Examples:
-  sterna demo                                            see it survive kill -9
-  sterna clone sqlite:app.db mysql://me@db1/app          copy, then prove the copy
-  sterna apply -f job.toml --wait-for Completed          the same on a cluster
-  sterna status -j shop -o json
-
-`sterna help exit-codes` lists the exit codes, `sterna explain CODE` an error.";
 
 /// Moves whole databases on a cluster that may lose any machine at any moment, and proves that
 /// every row is there exactly once.
