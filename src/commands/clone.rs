@@ -272,6 +272,12 @@ fn finished(status: &JobStatus, spec: &JobSpec, global: &Global) -> Result<u8> {
             return Err(Failure::new(Code::WrongState, what));
         }
     }
+    // Never exit 0 for a proof that was asked for and isn't there.
+    if spec.verify == VerifyMode::Full && !status.verified {
+        let tables = status.tables.iter().filter(|table| !table.verified);
+        let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
+        return Err(Failure::new(Code::NotVerified, names.join(", ")));
+    }
     match global.output {
         Output::Json => output::json(&report::json(status, spec.verify))?,
         Output::Table => output::line(&report::text(status, spec.verify))?,
