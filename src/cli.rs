@@ -133,6 +133,7 @@ pub enum Command {
     Version,
     /// Print the table of exit codes
     #[command(name = "exit-codes", hide = true, after_help = EXIT_CODES)]
+    #[command(help_template = "{after-help}")]
     ExitCodes,
     /// Write generated pages
     #[command(hide = true)]

@@ -1,4 +1,5 @@
-//! `sterna apply`: submits a job file; applying it again to the job it made is no error.
+//! `sterna apply`: submits a job file. A job of that name that hasn't ended is an error, never
+//! changed: two people may have had the same idea.
 
 use serde_json::json;
 

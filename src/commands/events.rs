@@ -84,11 +84,14 @@ fn line(event: &Value) -> String {
         "event",
         "api_version",
     ];
-    for (key, value) in event.as_object().into_iter().flatten() {
-        if known.contains(&key.as_str()) || unit == Some(key.as_str()) || value.is_null() {
-            continue;
+    let first = ["epoch", "by", "worker", "rows", "digest"];
+    let rest = { event.as_object().into_iter().flatten() }.map(|(key, _)| key.as_str());
+    let rest = rest.filter(|key| !first.contains(key) && !known.contains(key));
+    for key in first.into_iter().chain(rest) {
+        let value = &event[key];
+        if unit != Some(key) && !value.is_null() {
+            text.push_str(&format!(" {key}={}", named(key, value)));
         }
-        text.push_str(&format!(" {key}={}", named(key, value)));
     }
     text.trim_end().to_owned()
 }
@@ -126,7 +129,7 @@ mod tests {
         });
         assert_eq!(
             line(&event),
-            "00:00:01.000  shop         p3     prepared         digest=10:ab epoch=2 rows=10"
+            "00:00:01.000  shop         p3     prepared         epoch=2 rows=10 digest=10:ab"
         );
     }
 }

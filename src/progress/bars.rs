@@ -62,10 +62,8 @@ impl Bars {
             self.update_table(at, table, status.phase);
         }
         let share = total_share(status);
-        let mut parts = super::facts(status, meter);
-        if let Some(reason) = &status.limited_by {
-            parts.push(format!("limited by: {reason}"));
-        }
+        let mut parts = super::facts(status, meter, short);
+        parts.extend(super::limit(status));
         if status.phase > Phase::Copying {
             let (done, total) = (status.tasks.done, status.tasks.total);
             parts.push(format!("step {done} of {total}"));
@@ -107,7 +105,7 @@ impl Bars {
         let share = table_share(table);
         meter.see(at, share.done);
         let mark = if share.rebased { "~~" } else { "~" };
-        let (done, of) = (output::count(share.done), output::count(share.of));
+        let (done, of) = (short(share.done), short(share.of));
         let mut message = format!("{done} of {mark}{of} rows");
         if let Some(rate) = meter.rate() {
             message.push_str(&format!("  {}/s", output::short(rate)));
@@ -118,6 +116,11 @@ impl Bars {
         bar.set_position(share.percent());
         bar.set_message(message);
     }
+}
+
+/// Bars have little room.
+fn short(number: u64) -> String {
+    output::short(number as f64)
 }
 
 fn style(template: &str, color: bool) -> ProgressStyle {

@@ -105,29 +105,27 @@ fn plain_line(status: &JobStatus, meter: &Meter) -> String {
     if !status.tables.is_empty() && status.phase <= Phase::Copying {
         parts[0].push_str(&format!(" {} %", total_share(status).percent()));
     }
-    parts.extend(facts(status, meter));
+    parts.extend(facts(status, meter, output::count));
     if !status.tables.is_empty() {
         let done = status.tables.iter().filter(|table| is_copied(table));
         let (done, all) = (done.count(), status.tables.len());
         parts.push(format!("{done} of {all} tables"));
     }
-    if let Some(reason) = &status.limited_by {
-        parts.push(format!("limited by: {reason}"));
-    }
+    parts.extend(limit(status));
     parts.join(" · ")
 }
 
 /// Rows, rate and time left.
-fn facts(status: &JobStatus, meter: &Meter) -> Vec<String> {
+fn facts(status: &JobStatus, meter: &Meter, number: fn(u64) -> String) -> Vec<String> {
     let mut parts = Vec::new();
     let share = total_share(status);
-    let done = output::count(share.done);
+    let done = number(share.done);
     match (status.tables.is_empty(), share.finished) {
         (true, _) => {}
         (_, true) => parts.push(format!("{done} rows")),
         _ => {
             // `~` because the number of rows is the source's estimate.
-            let of = output::count(share.of);
+            let of = number(share.of);
             parts.push(format!("{done} of ~{of} rows"));
         }
     }
@@ -148,6 +146,13 @@ fn facts(status: &JobStatus, meter: &Meter) -> Vec<String> {
         ));
     }
     parts
+}
+
+/// Only while copying: before, a cluster is still coming together.
+fn limit(status: &JobStatus) -> Option<String> {
+    let reason = status.limited_by.as_ref();
+    let reason = reason.filter(|_| status.phase == Phase::Copying)?;
+    Some(format!("limited by: {reason}"))
 }
 
 fn json_line(status: &JobStatus, meter: &Meter) -> serde_json::Value {

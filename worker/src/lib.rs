@@ -6,10 +6,9 @@ pub mod connector;
 mod context;
 mod dial;
 #[cfg(test)]
+#[path = "../tests/support/fake.rs"]
 mod fake;
 mod faults;
-#[cfg(test)]
-mod flow_tests;
 mod meter;
 mod metrics;
 mod runner;

@@ -14,7 +14,7 @@ use common::schema::{
 use common::task::TaskKind;
 use common::value::{DigestColumn, RowBatch};
 use sqlite_support::*;
-use worker::connector::{ReadRequest, Role};
+use worker::connector::{Connector, ReadRequest, Role};
 
 fn column(name: &str, native: &str, canonical: CanonicalType) -> Column {
     Column {
@@ -44,15 +44,11 @@ fn int(bits: u8, unsigned: bool) -> CanonicalType {
     CanonicalType::Int { bits, unsigned }
 }
 
-/// Columns, and for each its canonical texts in two rows.
-fn columns() -> Vec<(Column, [&'static [u8]; 2])> {
+/// A column and its canonical texts in two rows.
+type Case = (Column, [&'static [u8]; 2]);
+
+fn numbers() -> Vec<Case> {
     let decimal = |precision, scale| CanonicalType::Decimal { precision, scale };
-    let text = CanonicalType::Text { max_chars: None };
-    let bytes = CanonicalType::Bytes { max_len: Some(16) };
-    let set = CanonicalType::Set {
-        values: vec!["a".into(), "b".into()],
-    };
-    let fraction = 6;
     vec![
         (
             column("id", "bigint(20)", int(64, false)),
@@ -83,6 +79,17 @@ fn columns() -> Vec<(Column, [&'static [u8]; 2])> {
             column("r", "double", CanonicalType::Float64),
             [b"0.1", b"-5e-324"],
         ),
+    ]
+}
+
+fn texts_and_times() -> Vec<Case> {
+    let text = CanonicalType::Text { max_chars: None };
+    let bytes = CanonicalType::Bytes { max_len: Some(16) };
+    let set = CanonicalType::Set {
+        values: vec!["a".into(), "b".into()],
+    };
+    let fraction = 6;
+    vec![
         (
             column("t", "longtext", text),
             ["Ünïcöde 😀 \0 'x'".as_bytes(), b"007"],
@@ -143,7 +150,8 @@ fn columns() -> Vec<(Column, [&'static [u8]; 2])> {
 }
 
 fn source_table() -> (TableSchema, Vec<[&'static [u8]; 2]>) {
-    let (mut columns, texts): (Vec<Column>, Vec<_>) = columns().into_iter().unzip();
+    let (mut columns, texts): (Vec<Column>, Vec<_>) =
+        numbers().into_iter().chain(texts_and_times()).unzip();
     columns[0].nullable = false;
     columns[0].auto_increment = true;
     columns[1].default = Some(ColumnDefault::Literal("7".into()));
@@ -203,12 +211,34 @@ fn batch(texts: &[[&'static [u8]; 2]]) -> RowBatch {
 async fn every_mysql_type_comes_back_as_it_went() {
     let (_keep, _, to) = files();
     let (source, texts_of) = source_table();
-    let (mysql, sqlite) = (facts(Engine::Mysql), facts(Engine::Sqlite));
-    let (mapped, notes) = map_tables(&[&source], &mysql, &sqlite).expect("mappable");
-    assert_eq!(notes, Vec::<String>::new());
-    let plan = plan(&source, &mapped[0]);
-    let plans = std::slice::from_ref(&plan);
     let target = connector(&to);
+    let (mapped, loaded) = fill(&*target, &source, &texts_of).await;
+    let request = ReadRequest {
+        canonical: source.clone(),
+        ..whole(&mapped, CellForm::Canonical)
+    };
+    let back: Digest = digest(&*target, request).await.expect("read back");
+    assert_eq!(back, loaded.digest);
+    // And once more by what the file's own catalogue says, as when it becomes a source.
+    let inspected = target.inspect(Role::Source).await.expect("a source");
+    check_catalogue(&inspected.tables[0], &source);
+    let again = whole(&inspected.tables[0], CellForm::Canonical);
+    assert_eq!(digest(&*target, again).await.expect("read").rows, 3);
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1";
+    assert_eq!(texts(&to, sql).await, ["by_v", "uniq"]);
+}
+
+/// Create, one partition of three rows, indexes and foreign keys.
+async fn fill(
+    target: &dyn Connector,
+    source: &TableSchema,
+    texts_of: &[[&'static [u8]; 2]],
+) -> (TableSchema, Loaded) {
+    let (mysql, sqlite) = (facts(Engine::Mysql), facts(Engine::Sqlite));
+    let (mapped, notes) = map_tables(&[source], &mysql, &sqlite).expect("mappable");
+    assert_eq!(notes, Vec::<String>::new());
+    let plan = plan(source, &mapped[0]);
+    let plans = std::slice::from_ref(&plan);
     let form = CellForm::Canonical;
     target
         .define(work(TaskKind::Create, 0, plans, form))
@@ -220,7 +250,7 @@ async fn every_mysql_type_comes_back_as_it_went() {
         .map(|column| DigestColumn::new(&column.canonical, form))
         .collect();
     let mut loaded = Loaded::default();
-    let rows = batch(&texts_of);
+    let rows = batch(texts_of);
     rows.digest_into(
         &digest_columns,
         &mut RowHasher::default(),
@@ -249,35 +279,16 @@ async fn every_mysql_type_comes_back_as_it_went() {
             .expect("defined");
     }
 
-    let request = ReadRequest {
-        canonical: source.clone(),
-        ..whole(&mapped[0], form)
-    };
-    let back: Digest = digest(&*target, request).await.expect("read back");
-    assert_eq!(back, loaded.digest);
-    // And once more by what the file's own catalogue says, as when it becomes a source.
-    let found = target
-        .inspect(Role::Source)
-        .await
-        .expect("a source")
-        .tables
-        .remove(0);
-    let mut reader = target.read(whole(&found, form)).await.expect("read");
-    let again = reader.next().await.expect("read").expect("three rows");
-    let kept: Vec<_> = again.cells().map(|cell| cell.map(<[u8]>::to_vec)).collect();
-    assert_eq!(kept.len(), 3 * texts_of.len());
+    (plan.target, loaded)
+}
+
+fn check_catalogue(found: &TableSchema, source: &TableSchema) {
     assert!(found.columns[0].auto_increment && found.auto_increment == Some(i64::MAX as u64 + 1));
     assert_eq!(
         found.columns[9].default,
         Some(ColumnDefault::Literal("it's".into()))
     );
     assert_eq!(found.foreign_keys[0].on_delete, "SET NULL");
-    let indexes = texts(
-        &to,
-        "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1",
-    )
-    .await;
-    assert_eq!(indexes, ["by_v", "uniq"]);
     let mapped_back = found.columns.iter().zip(&source.columns);
     for (found, source) in
         mapped_back.filter(|(_, source)| !matches!(source.name.as_str(), "id" | "e" | "s"))

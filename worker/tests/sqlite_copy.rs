@@ -71,7 +71,7 @@ fn affinity_script() -> String {
     ];
     let mut script = AFFINITIES.to_owned();
     for (id, value) in values.iter().enumerate() {
-        let row = vec![*value; 11].join(", ");
+        let row = [*value; 11].join(", ");
         script.push_str(&format!("INSERT INTO affinity VALUES ({id}, {row});"));
     }
     script

@@ -56,12 +56,13 @@ async fn every_row_is_in_exactly_one_range() {
         );
         let split = Split::Bucketed {
             n: 6,
+            seed: 42,
             columns: sampled.key.columns.clone(),
             bounds: sampled.key.bounds.clone(),
         };
         let mut sum = Digest::default();
         let mut largest = 0;
-        for (_, buckets) in split.classes(42, 1) {
+        for (_, buckets) in split.classes(1) {
             let request = ReadRequest {
                 key: sampled.key.columns.clone(),
                 ranges: buckets.iter().map(|bucket| split.range(*bucket)).collect(),

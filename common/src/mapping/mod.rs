@@ -8,7 +8,7 @@ mod to_sqlite;
 mod tests;
 
 use crate::code::{Code, Failure};
-use crate::schema::{EndpointFacts, Engine, TableSchema};
+use crate::schema::{CanonicalType, EndpointFacts, Engine, TableSchema};
 
 /// The target's schema of each source table, columns in the same order, and notes about what is
 /// left out. One engine on both ends keeps everything as it is.
@@ -19,13 +19,21 @@ pub fn map_tables(
 ) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
     let mut mapping = Mapping::default();
     let tables = match (source.engine, target.engine) {
-        (Engine::Sqlite, Engine::Sqlite) | (Engine::Mysql, Engine::Mysql) => {
-            sources.iter().map(|table| (*table).clone()).collect()
+        (Engine::Sqlite, Engine::Sqlite) => keep(sources),
+        (Engine::Mysql, Engine::Mysql) => {
+            sources
+                .iter()
+                .for_each(|table| mapping.refuse_unknown(table));
+            keep(sources)
         }
         (Engine::Sqlite, Engine::Mysql) => to_mysql::map(sources, target, &mut mapping),
         (Engine::Mysql, Engine::Sqlite) => to_sqlite::map(sources, &mut mapping),
     };
     mapping.finish(tables)
+}
+
+fn keep(sources: &[&TableSchema]) -> Vec<TableSchema> {
+    sources.iter().map(|table| (*table).clone()).collect()
 }
 
 /// What was found on the way.
@@ -46,6 +54,18 @@ impl Mapping {
         };
         let problems: Vec<String> = self.types.into_iter().chain(self.tables).collect();
         Err(Failure::new(code, problems.join("; ")))
+    }
+
+    /// MySQL has no dynamic cells: there, `Any` is a type that isn't moved yet.
+    fn refuse_unknown(&mut self, table: &TableSchema) {
+        for column in table.copied_columns() {
+            if column.canonical == CanonicalType::Any {
+                self.types.push(format!(
+                    "{}.{} has the type {}",
+                    table.name, column.name, column.native_type
+                ));
+            }
+        }
     }
 
     fn refuse_generated(&mut self, table: &TableSchema) {

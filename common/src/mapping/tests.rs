@@ -289,3 +289,19 @@ fn names_that_sqlite_folds_into_one_are_refused() {
     let failure = map_tables(&[&upper, &lower], &mysql, &sqlite).expect_err("one name");
     assert_eq!(failure.code, Code::UnsupportedTable);
 }
+
+#[test]
+fn declared_lengths_beyond_a_row_become_texts() {
+    let wide = CanonicalType::Text {
+        max_chars: Some(4000),
+    };
+    let names = ["a", "b", "c", "d", "e"];
+    let columns = names.map(|name| column(name, "VARCHAR(4000)", wide.clone()));
+    let source = table("t", columns.into(), &[]);
+    let (mapped, _) = to_mysql(&[&source]);
+    let kept = natives(&mapped[0]);
+    assert_eq!(
+        kept.iter().filter(|native| **native == "LONGTEXT").count(),
+        2
+    );
+}

@@ -16,6 +16,8 @@ const FIXED_BYTES: u32 = 9;
 const NAME_CHARS_MAX: usize = 64;
 /// The longest VARCHAR that leaves room for others in a row of 65,535 bytes; longer ones are TEXT.
 const VARCHAR_MAX: u32 = 4_096;
+/// A row's limit is 65,535, of which some is for lengths and NULL flags.
+const ROW_BYTES_MAX: u32 = 60_000;
 const BITS_64: CanonicalType = CanonicalType::Int {
     bits: 64,
     unsigned: false,
@@ -26,8 +28,7 @@ pub(super) fn map(
     target: &EndpointFacts,
     mapping: &mut Mapping,
 ) -> Vec<TableSchema> {
-    let mariadb = target.version.contains("MariaDB");
-    let collation = match mariadb {
+    let collation = match target.version.contains("MariaDB") {
         true => "utf8mb4_nopad_bin",
         false => "utf8mb4_0900_bin",
     };
@@ -47,8 +48,9 @@ pub(super) fn map(
                     column.charset = Some("utf8mb4".into());
                     column.collation = Some(collation.into());
                 }
-                map_default(&source.name, column, mariadb, mapping);
+                map_default(&source.name, column, mapping);
             }
+            fit_row(source, sources, &mut table);
             prefix_long_columns(&mut table);
             table
         })
@@ -206,17 +208,41 @@ fn bytes(max: Option<u32>, key_bytes: Option<u32>) -> (CanonicalType, String) {
     (CanonicalType::Bytes { max_len: max }, native)
 }
 
+/// Declared lengths that together are more than a row may have make the longest columns TEXT; those
+/// in keys stay.
+fn fit_row(source: &TableSchema, all: &[&TableSchema], table: &mut TableSchema) {
+    let length = |column: &Column| match column.canonical {
+        CanonicalType::Text { max_chars } => max_chars.unwrap_or(0) * CHAR_BYTES,
+        CanonicalType::Bytes { max_len } => max_len.unwrap_or(0),
+        _ => FIXED_BYTES,
+    };
+    while table.columns.iter().map(length).sum::<u32>() > ROW_BYTES_MAX {
+        let free = table
+            .columns
+            .iter_mut()
+            .filter(|column| has_length(column) && length(column) > 0)
+            .filter(|column| key_chars(source, all, &column.name).is_none())
+            .max_by_key(|column| length(column));
+        let Some(column) = free else {
+            return;
+        };
+        let (canonical, native) = match column.canonical {
+            CanonicalType::Bytes { .. } => bytes(None, None),
+            _ => text(None, None),
+        };
+        column.canonical = canonical;
+        column.native_type = native;
+    }
+}
+
 /// A default that MySQL would refuse, or read in another way, is left out with a note: it concerns
 /// rows that are yet to come.
-fn map_default(table: &str, column: &mut Column, mariadb: bool, mapping: &mut Mapping) {
+fn map_default(table: &str, column: &mut Column, mapping: &mut Mapping) {
     let Some(default) = &mut column.default else {
         return;
     };
-    let long = column.native_type.starts_with("LONG");
     let kept = match default {
         ColumnDefault::Literal(_) if column.auto_increment => false,
-        // MySQL takes no plain default for TEXT and BLOB.
-        ColumnDefault::Literal(_) if long => mariadb,
         ColumnDefault::Literal(text) if is_number(&column.canonical) => text.parse::<f64>().is_ok(),
         ColumnDefault::Literal(_) => true,
         ColumnDefault::CurrentTimestamp { fraction, .. } => match column.canonical {

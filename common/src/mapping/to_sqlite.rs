@@ -58,8 +58,10 @@ fn map_table(
         map_column(&source.name, column, is_key, mapping);
     }
     table.indexes.retain(|index| {
-        // A key definition that is more than columns and prefixes: FULLTEXT, SPATIAL, expressions.
-        let plain = index.native.is_none() && !index.columns.is_empty();
+        // FULLTEXT, SPATIAL and expressions; other options of a key change no result.
+        let native = index.native.as_deref().unwrap_or_default();
+        let special = native.starts_with("FULLTEXT") || native.starts_with("SPATIAL");
+        let plain = !index.columns.is_empty() && !special;
         if !plain {
             mapping.notes.push(format!(
                 "index {} of {} is not made: SQLite has no such kind",
@@ -69,6 +71,7 @@ fn map_table(
         plain
     });
     for index in &mut table.indexes {
+        index.native = None;
         if uses
             .get(&index.name.to_lowercase())
             .is_some_and(|uses| *uses > 1)

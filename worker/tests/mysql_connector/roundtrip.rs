@@ -1,32 +1,47 @@
 //! Every supported type travels unchanged, and a value the server would change stops the load.
 
 use common::code::Code;
+use common::job::TargetMode;
 use common::schema::CellForm;
 use common::task::TaskKind;
 use common::value::RowBatch;
+use worker::connector::mysql::Mysql;
 use worker::connector::{Connector, Recovered};
+use worker::secret::Secrets;
 
-use crate::server::{ask, digest, job, load, pair, plan, prepared, run, txn, whole, work};
+use crate::server::{
+    ask, digest, endpoint, job, load, pair, plan, prepared, run, txn, whole, work, work_in,
+};
 
-/// Copies one table natively and compares the digest read back with the one that was loaded.
+/// Everything a table of one of these tests is made of, loaded once more by INSERT.
 async fn copies(name: &str, statements: &[&str]) -> (String, u64) {
     let (source, target) = pair(name).await;
     run(&format!("{name}_s"), statements).await;
-    let (job, plan) = (job(), plan(&source, "t").await);
+    let mut insert = endpoint(&format!("{name}_t"));
+    insert.url.push_str("?local-infile=off");
+    let insert = Mysql::new(&insert, &Secrets::default()).expect("valid");
+    copy(name, &source, &insert).await;
+    copy(name, &source, &target).await
+}
+
+/// Copies one table natively and compares the digest read back with the one that was loaded.
+async fn copy(name: &str, source: &Mysql, target: &Mysql) -> (String, u64) {
+    let (job, plan) = (job(), plan(source, "t").await);
     let tables = [plan.clone()];
+    let create = work(&job, 0, 1, TaskKind::Create, &tables);
     target
-        .define(work(&job, 0, 1, TaskKind::Create, &tables))
+        .define(work_in(TargetMode::Recreate, create))
         .await
         .expect("created");
     let opened = target.writer(txn(&job, 0, 1), plan.clone(), CellForm::Native);
     let mut writer = opened.await.expect("opened");
     assert_eq!(writer.begin(None).await.expect("begun"), Recovered::Absent);
-    let loaded = load(&source, &plan, writer.as_mut()).await;
+    let loaded = load(source, &plan, writer.as_mut()).await;
     writer.prepare(loaded).await.expect("prepared");
     writer.commit().await.expect("committed");
-    let back = digest(&target, whole(&plan.target, &plan.source, CellForm::Native)).await;
+    let back = digest(target, whole(&plan.target, &plan.source, CellForm::Native)).await;
     assert_eq!(back, loaded.digest, "{name}");
-    assert_eq!(prepared(&target, &job).await, []);
+    assert_eq!(prepared(target, &job).await, []);
     // By other code than the copier's: the server's own comparison.
     let difference = format!(
         "SELECT COUNT(*) FROM (SELECT * FROM {name}_s.t EXCEPT SELECT * FROM {name}_t.t) AS d"
@@ -124,14 +139,16 @@ async fn bytes_and_moments_keep_everything() {
 
 #[tokio::test]
 async fn a_row_of_64_mib_travels() {
-    let (target, _) = copies(
-        "rt_large",
+    let (source, target) = pair("rt_large").await;
+    run(
+        "rt_large_s",
         &[
             "CREATE TABLE t (id INT PRIMARY KEY, c LONGBLOB)",
             "INSERT INTO t VALUES (1, REPEAT(X'000102030405060708090A0B5C0D0E0F', 4194304)), (2, 'x')",
         ],
     )
     .await;
+    let (target, _) = copy("rt_large", &source, &target).await;
     let length = ask(&target, "SELECT LENGTH(c) FROM t WHERE id = 1").await;
     assert_eq!(length, (64 << 20).to_string());
 }

@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 use common::code::ErrorClass;
 use common::epoch::Epoch;
 use common::id::{JobUid, PartitionNo, TaskNo};
+use common::job::{Endpoint, SecretRef};
 use common::plan::{Loaded, TablePlan};
 use common::schema::CellForm;
 use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
+use secrecy::SecretString;
 use worker::connector::mysql::Mysql;
-use worker::connector::{Connector, Recovered, ResolveWork, TargetWriter};
+use worker::connector::{Connector, Recovered, ResolveWork, Role, TargetWriter};
+use worker::secret::Secrets;
 
-use crate::server::{ask, job, load, pair, plan, prepared, run, txn, work};
+use crate::server::{ask, job, load, pair, plan, port, prepared, run, txn, work};
 
 struct Case {
     name: &'static str,
@@ -240,4 +243,51 @@ async fn a_dropped_load_leaves_no_rows_and_no_lock() {
     writer.prepare(loaded).await.expect("prepared");
     writer.commit().await.expect("committed");
     assert_eq!(case.rows().await, "1000");
+}
+
+#[tokio::test]
+async fn without_a_database_of_its_own_the_books_stand_beside_the_data() {
+    let (source, _) = pair("tp_beside").await;
+    run(
+        "tp_beside_s",
+        &[
+            "CREATE TABLE t (id INT PRIMARY KEY)",
+            "INSERT INTO t VALUES (1), (2)",
+            "CREATE OR REPLACE USER 'humble'@'%' IDENTIFIED BY 'pw'",
+            "GRANT ALL ON tp_beside_t.* TO 'humble'@'%'",
+        ],
+    )
+    .await;
+    let mut secrets = Secrets::default();
+    secrets.insert("target", SecretString::from("pw"));
+    let url = format!("mysql://humble@127.0.0.1:{}/tp_beside_t", port());
+    let endpoint = Endpoint {
+        url,
+        password: Some(SecretRef::Session("target".into())),
+    };
+    let target = Mysql::new(&endpoint, &secrets).expect("valid");
+    target.inspect(Role::Target).await.expect("a usable target");
+    let (job, plan) = (job(), plan(&source, "t").await);
+    let case = Case {
+        name: "tp_beside",
+        job,
+        source,
+        target,
+        plan,
+    };
+    let tables = [case.plan.clone()];
+    let create = work(&case.job, 0, 1, TaskKind::Create, &tables);
+    case.target.define(create).await.expect("created");
+    let (mut writer, loaded) = case.loaded(1).await;
+    writer.prepare(loaded).await.expect("prepared");
+    drop(writer);
+    let mut next = case.writer(2).await;
+    let begun = next.begin(Some(Epoch(1))).await.expect("begun");
+    assert_eq!(begun, Recovered::Committed(Epoch(1)));
+    let books = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = \
+                 'tp_beside_t' AND table_name LIKE 'sterna%'";
+    assert_eq!(ask("", books).await, "2");
+    assert_eq!(case.resolve(3, None, true).await, (0, 0));
+    assert_eq!(ask("", books).await, "0");
+    assert_eq!(case.rows().await, "2");
 }

@@ -21,6 +21,9 @@ use crate::connector::{DefineWork, Error, Occupied, Result, Role};
 
 /// See [`crate::connector::Connector::define`].
 pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
+    for table in &work.tables {
+        inspect::refuse_unsupported(&table.target)?;
+    }
     let mut session = host.open(Role::Target, Purpose::Define).await?;
     let creates = matches!(work.kind, TaskKind::Create);
     register(&mut session, host, &work, creates).await?;

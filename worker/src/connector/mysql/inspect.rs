@@ -157,7 +157,7 @@ async fn tables(
 ) -> Result<Vec<TableSchema>> {
     let sql = format!(
         "SELECT table_name, table_rows, data_length, auto_increment, engine, table_collation, \
-         table_comment FROM information_schema.tables WHERE table_schema = {} AND table_type IN \
+         table_comment, table_type FROM information_schema.tables WHERE table_schema = {} AND table_type IN \
          ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name NOT IN ('sterna_fence', \
          'sterna_ledger') ORDER BY table_name",
         text(database)
@@ -176,6 +176,11 @@ async fn tables(
         table.rows_estimate = number(1).unwrap_or(0);
         table.bytes_estimate = number(2).unwrap_or(0);
         table.auto_increment = number(3);
+        if cell(7).as_deref() == Some("SYSTEM VERSIONED") {
+            notes.push(format!(
+                "table {name} is system-versioned: its current rows are copied, not its history"
+            ));
+        }
         let create = create_table(session, database, &name).await?;
         let engine = cell(4).unwrap_or_default();
         let (collation, comment) = (cell(5).unwrap_or_default(), cell(6).unwrap_or_default());
@@ -408,40 +413,16 @@ async fn not_copied(session: &mut Session, database: &str, notes: &mut Vec<Strin
 }
 
 /// A chosen table must be one that can be moved exactly.
-pub async fn refuse_unsupported(
-    session: &mut Session,
-    database: &str,
-    table: &TableSchema,
-) -> Result<()> {
-    for column in table.copied_columns() {
-        if column.canonical == CanonicalType::Any {
+pub fn refuse_unsupported(table: &TableSchema) -> Result<()> {
+    let unknown = |column: &&Column| column.canonical == CanonicalType::Any;
+    match table.copied_columns().find(unknown) {
+        None => Ok(()),
+        Some(column) => {
             let what = format!(
                 "{}.{} has the type {}",
                 table.name, column.name, column.native_type
             );
-            return Err(Error::permanent(Code::UnsupportedType, what));
-        }
-    }
-    let kind = session
-        .cell(&format!(
-            "SELECT table_type FROM information_schema.tables WHERE table_schema = {} AND \
-             table_name = {}",
-            text(database),
-            text(&table.name)
-        ))
-        .await?;
-    match kind.as_deref() {
-        Some("BASE TABLE") => Ok(()),
-        Some("SYSTEM VERSIONED") => {
-            let what = format!(
-                "{} is system-versioned: its history would be lost",
-                table.name
-            );
-            Err(Error::permanent(Code::UnsupportedTable, what))
-        }
-        _ => {
-            let what = format!("{} is no table any more", table.name);
-            Err(Error::permanent(Code::UnsupportedTable, what))
+            Err(Error::permanent(Code::UnsupportedType, what))
         }
     }
 }

@@ -62,8 +62,8 @@ impl Connector for Mysql {
     }
 
     async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable> {
+        inspect::refuse_unsupported(&table)?;
         let mut session = self.host.open(Role::Source, Purpose::Read).await?;
-        inspect::refuse_unsupported(&mut session, &self.host.database, &table).await?;
         let key = sample::sample(&mut session, &self.host.database, &table, buckets).await?;
         Ok(InspectedTable { schema: table, key })
     }

@@ -28,6 +28,8 @@ pub struct Host {
     pub database: String,
     /// `user@host:port/database`, for messages.
     pub name: String,
+    /// `local-infile=off` in the URL: load by INSERT.
+    no_infile: bool,
 }
 
 /// What a session is for.
@@ -71,7 +73,7 @@ pub struct Session {
 }
 
 impl Host {
-    /// Reads `mysql://user@host:port/database?ssl-mode=…&socket=…`.
+    /// Reads `mysql://user@host:port/database?ssl-mode=…&socket=…&local-infile=off`.
     pub fn new(endpoint: &Endpoint, password: Option<&SecretString>) -> Result<Host, Error> {
         let usage = |what: &str| {
             Error::permanent(
@@ -110,9 +112,15 @@ impl Host {
             .wait_timeout(Some(3_600))
             // A row may be as long as all its cells together.
             .max_allowed_packet(Some(1 << 30));
+        let mut no_infile = false;
         for (key, value) in url.query_pairs() {
             builder = match (key.as_ref(), value.as_ref()) {
                 ("socket", path) => builder.socket(Some(path.to_owned())),
+                ("local-infile", "off") => {
+                    no_infile = true;
+                    builder
+                }
+                ("local-infile", "on") => builder,
                 ("ssl-mode", "disabled" | "preferred") => builder,
                 ("ssl-mode", "required") => builder.ssl_opts(Some(
                     SslOpts::default()
@@ -128,6 +136,7 @@ impl Host {
             opts: builder.into(),
             database,
             name,
+            no_infile,
         })
     }
 
@@ -154,6 +163,7 @@ impl Host {
             },
         };
         session.pin(purpose).await?;
+        session.facts.local_infile &= !self.no_infile;
         Ok(session)
     }
 }
@@ -161,7 +171,7 @@ impl Host {
 impl Session {
     async fn pin(&mut self, purpose: Purpose) -> Result<(), Failed> {
         let asked = "SELECT @@version, @@local_infile, @@max_allowed_packet, CONNECTION_ID(), \
-                     @@log_bin, @@binlog_format";
+                     @@log_bin";
         let row = self.row(asked).await?.unwrap_or_default();
         let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         self.facts = ServerFacts {
@@ -172,15 +182,15 @@ impl Session {
             connection: cell(3).parse().unwrap_or(0),
         };
         // InnoDB refuses to write in READ COMMITTED under a statement-based log.
-        let statement_log = cell(4) == "1" && cell(5).eq_ignore_ascii_case("STATEMENT");
-        let isolation = match statement_log {
+        let isolation = match cell(4) == "1" && self.logs_statements().await? {
             true => "REPEATABLE READ",
             false => "READ COMMITTED",
         };
-        let statement_time = match self.facts.mariadb {
-            true => "max_statement_time = 0",
+        let settings = match (self.facts.mariadb, self.facts.version.as_str()) {
+            (true, _) => "max_statement_time = 0",
+            (false, version) if version.starts_with("5.") => "max_execution_time = 0",
             // The dictionary's row estimates may be a day old otherwise.
-            false => "max_execution_time = 0, information_schema_stats_expiry = 0",
+            (false, _) => "max_execution_time = 0, information_schema_stats_expiry = 0",
         };
         let lock_wait = limits::LOCK_WAIT_MS.div_ceil(1_000);
         self.run("SET NAMES utf8mb4").await?;
@@ -195,7 +205,7 @@ impl Session {
              net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 3600, \
              sql_auto_is_null = 0, sql_select_limit = DEFAULT, sql_safe_updates = 0, \
              sql_quote_show_create = 1, max_error_count = 64, unique_checks = 1, \
-             foreign_key_checks = {}, {statement_time}",
+             foreign_key_checks = {}, {settings}",
             u8::from(purpose == Purpose::Read)
         ))
         .await?;
@@ -204,6 +214,12 @@ impl Session {
         ))
         .await?;
         Ok(())
+    }
+
+    async fn logs_statements(&mut self) -> Result<bool, Failed> {
+        let row = self.row("SHOW VARIABLES LIKE 'binlog_format'").await?;
+        let format = row.and_then(|row| row.into_iter().nth(1).flatten());
+        Ok(format.is_some_and(|format| format.eq_ignore_ascii_case("STATEMENT")))
     }
 
     /// A statement that gives no rows and should be quick.

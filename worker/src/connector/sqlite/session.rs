@@ -204,7 +204,7 @@ where
 }
 
 /// Parameters of a statement.
-pub fn args<'q, const N: usize>(texts: [&'q str; N]) -> SqliteArguments {
+pub fn args<const N: usize>(texts: [&str; N]) -> SqliteArguments {
     let mut arguments = SqliteArguments::default();
     for text in texts {
         bind(&mut arguments, text);

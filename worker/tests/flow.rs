@@ -15,8 +15,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection, Row};
 use tempfile::TempDir;
 
-use crate::fake::{Fake, Role, until};
-use crate::{WorkerConfig, WorkerHandle, start};
+use worker::{WorkerConfig, WorkerHandle, start};
+
+#[path = "support/fake.rs"]
+mod fake;
+
+use fake::{Fake, Role, until};
 
 const ROWS: u64 = 4_000;
 const LEADS: Role = Role::Leads { term: 5 };
@@ -47,7 +51,7 @@ async fn run_sql(path: &Path, sql: &'static str) {
     connection.close().await.expect("the file closes");
 }
 
-async fn worker(name: &str, leader: &Fake) -> WorkerHandle {
+async fn worker_of(name: &str, leader: &Fake) -> WorkerHandle {
     let config = WorkerConfig::new(name, vec![leader.address()], 2);
     start(config).await.expect("the configuration is valid")
 }
@@ -68,7 +72,7 @@ impl Rig {
         )
         .await;
         let leader = Fake::start(LEADS).await;
-        let worker = worker("ann", &leader).await;
+        let worker = worker_of("ann", &leader).await;
         let end = |path: &PathBuf| Endpoint {
             url: format!("sqlite:{}", path.display()),
             password: None,
@@ -294,7 +298,7 @@ async fn stopping_rolls_back_and_another_worker_copies_again() {
     };
     futures::future::join(rig.worker.stop(), released).await;
     assert_eq!(rig.count("users").await + rig.count("notes").await, 0);
-    let second = worker("bob", &rig.leader).await;
+    let second = worker_of("bob", &rig.leader).await;
     assert_eq!(rig.prepared(&spec, 2).await, loaded);
     rig.committed(&rig.leader, &spec, 2).await;
     assert_eq!(

@@ -1,4 +1,6 @@
 //! A coordinator for tests: says what it is told to, remembers what it hears.
+// The tests of the session and those of the whole way each use a part of it.
+#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::pin::Pin;
