@@ -79,13 +79,12 @@ impl Server {
         let dir = tempfile::Builder::new()
             .prefix("sterna-mariadb-")
             .tempdir()
-            .expect("a temporary directory")
-            .keep();
-        hand_to_mysql(&dir);
-        install(&dir);
+            .expect("a temporary directory");
+        hand_to_mysql(dir.path());
+        install(dir.path());
         let mut server = Server {
             port: free_port(),
-            dir,
+            dir: dir.keep(),
             extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
             process: None,
             watchdog: None,
