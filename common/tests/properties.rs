@@ -52,75 +52,83 @@ fn pick<T: Clone>(items: &[T], n: usize) -> Option<T> {
 }
 
 fn happen(model: &mut Model, what: Happening) {
-    let failure = || Failure::new(Code::TargetRejected, "no");
-    match what {
-        Happening::Turn => drop(model.turn()),
-        Happening::Join => drop(model.join("again", 2)),
+    let command = match what {
+        Happening::Turn => return drop(model.turn()),
+        Happening::Join => return drop(model.join("again", 2)),
         Happening::Silence(n) => {
             let workers: Vec<WorkerId> = model.view.workers.keys().copied().collect();
             if let Some(worker) = pick(&workers, n) {
                 model.set_health(worker, Health::Lost);
             }
+            return;
         }
-        Happening::Pass(ms) => model.view.now = model.view.now.plus(ms),
+        Happening::Pass(ms) => return model.view.now = model.view.now.plus(ms),
+        Happening::Stale(n, back) => return a_stale_word_changes_nothing(model, n, back),
+        said => said_by_somebody(model, said),
+    };
+    // Accepted or refused: the invariants are checked either way.
+    if let Some(command) = command {
+        drop(model.apply(command));
+    }
+}
+
+fn said_by_somebody(model: &Model, what: Happening) -> Option<Command> {
+    let failure = Failure::new(Code::TargetRejected, "no");
+    Some(match what {
         Happening::Prepared(n) => {
-            if let Some((lease, _)) = pick(&model.held(), n) {
-                let Unit::Partition(no) = lease.unit else {
-                    return;
-                };
-                let loaded = Model::loaded(no);
-                drop(model.apply(Command::RecordPrepared { lease, loaded }));
+            let (lease, _) = pick(&model.held(), n)?;
+            let Unit::Partition(no) = lease.unit else {
+                return None;
+            };
+            Command::RecordPrepared {
+                lease,
+                loaded: Model::loaded(no),
             }
         }
         Happening::Committed(n) => {
-            if let Some((lease, stage)) = pick(&model.held(), n) {
-                let committed = match stage {
-                    Stage::Committing { decided, .. }
-                    | Stage::Leased {
-                        decided: Some(decided),
-                        ..
-                    } => decided.txn,
-                    _ => lease.epoch,
-                };
-                drop(model.apply(Command::RecordCommitted { lease, committed }));
-            }
+            let (lease, stage) = pick(&model.held(), n)?;
+            let committed = match stage {
+                Stage::Committing { decided, .. }
+                | Stage::Leased {
+                    decided: Some(decided),
+                    ..
+                } => decided.txn,
+                _ => lease.epoch,
+            };
+            Command::RecordCommitted { lease, committed }
         }
         Happening::Failed(n, class) => {
-            if let Some((lease, _)) = pick(&model.held(), n) {
-                drop(model.apply(Command::RecordFailed {
-                    lease,
-                    class,
-                    failure: failure(),
-                }));
+            let (lease, _) = pick(&model.held(), n)?;
+            Command::RecordFailed {
+                lease,
+                class,
+                failure,
             }
         }
-        Happening::Released(n) => {
-            if let Some((lease, _)) = pick(&model.held(), n) {
-                drop(model.apply(Command::Release { lease }));
-            }
-        }
+        Happening::Released(n) => Command::Release {
+            lease: pick(&model.held(), n)?.0,
+        },
         Happening::TaskDone(n, unmoved) => {
-            if let Some((lease, kind)) = pick(&model.running_tasks(), n) {
-                let result = model.honest(&kind, unmoved);
-                drop(model.apply(Command::RecordTask { lease, result }));
+            let (lease, kind) = pick(&model.running_tasks(), n)?;
+            Command::RecordTask {
+                lease,
+                result: model.honest(&kind, unmoved),
             }
         }
         Happening::TaskFailed(n) => {
-            if let Some((lease, _)) = pick(&model.running_tasks(), n) {
-                let class = ErrorClass::Transient;
-                drop(model.apply(Command::RecordFailed {
-                    lease,
-                    class,
-                    failure: failure(),
-                }));
+            let (lease, _) = pick(&model.running_tasks(), n)?;
+            Command::RecordFailed {
+                lease,
+                class: ErrorClass::Transient,
+                failure,
             }
         }
-        Happening::Stale(n, back) => a_stale_word_changes_nothing(model, n, back),
         Happening::Intent(run) => {
             let intent = if run { Intent::Run } else { Intent::Pause };
-            drop(model.apply(Command::SetIntent { job: JOB, intent }));
+            Command::SetIntent { job: JOB, intent }
         }
-    }
+        _ => return None,
+    })
 }
 
 /// Everything but the clock and the journal.

@@ -80,28 +80,30 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
         }
         ["turn"] => model.turn().iter().map(line).collect(),
         ["turns"] => {
-            let mut lines = Vec::new();
-            loop {
-                let commands = model.turn();
-                if commands.is_empty() {
-                    return lines;
-                }
-                lines.extend(commands.iter().map(line));
-            }
+            let turns = std::iter::from_fn(|| Some(model.turn()).filter(|turn| !turn.is_empty()));
+            turns.flatten().map(|command| line(&command)).collect()
         }
+        ["directives", worker] => shown_directives(&model.state, WorkerId(number(worker))),
+        ["state"] => shown_state(&model.state),
+        words => {
+            let command = said(model, words);
+            vec![outcome(model.apply(command))]
+        }
+    }
+}
+
+/// What a worker or a user says, as the command it becomes.
+fn said(model: &Model, words: &[&str]) -> Command {
+    match words {
         ["prepared", partition, epoch] => {
             let lease = model.partition_lease(number(partition), number(epoch));
             let loaded = Model::loaded(PartitionNo(number(partition)));
-            vec![outcome(
-                model.apply(Command::RecordPrepared { lease, loaded }),
-            )]
+            Command::RecordPrepared { lease, loaded }
         }
         ["committed", partition, epoch, "of", committed] => {
             let lease = model.partition_lease(number(partition), number(epoch));
             let committed = common::epoch::Epoch(number(committed));
-            vec![outcome(
-                model.apply(Command::RecordCommitted { lease, committed }),
-            )]
+            Command::RecordCommitted { lease, committed }
         }
         ["failed", partition, epoch, class] => {
             let lease = model.partition_lease(number(partition), number(epoch));
@@ -111,11 +113,11 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
                 _ => ErrorClass::Permanent,
             };
             let failure = Failure::new(Code::TargetRejected, "duplicate key");
-            vec![outcome(model.apply(Command::RecordFailed {
+            Command::RecordFailed {
                 lease,
                 class,
                 failure,
-            }))]
+            }
         }
         ["task", task, epoch, word] => {
             let lease = model.lease_of_task(number(task), number(epoch));
@@ -125,7 +127,7 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
                     .map(|(_, task)| task.kind.clone())
             });
             let result = model.honest(&kind.expect("there is such a task"), *word != "moved");
-            vec![outcome(model.apply(Command::RecordTask { lease, result }))]
+            Command::RecordTask { lease, result }
         }
         ["intent", word] => {
             let intent = match *word {
@@ -133,13 +135,9 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
                 "pause" => Intent::Pause,
                 _ => Intent::Cancel,
             };
-            vec![outcome(
-                model.apply(Command::SetIntent { job: JOB, intent }),
-            )]
+            Command::SetIntent { job: JOB, intent }
         }
-        ["directives", worker] => shown_directives(&model.state, WorkerId(number(worker))),
-        ["state"] => shown_state(&model.state),
-        _ => panic!("no command: {command}"),
+        _ => panic!("no command: {words:?}"),
     }
 }
 

@@ -305,22 +305,20 @@ async fn canonical_cells_are_exact_or_named() {
     assert!(failure.what.contains("bad.at"), "{failure}");
 }
 
-/// `STERNA_TEST_FILE=some.db cargo test -p sterna-worker --test sqlite_copy -- --ignored`
+/// The hostile database: chaos of affinities, NULL keys, rowid gaps, STRICT, WITHOUT ROWID.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "copies the file named by STERNA_TEST_FILE"]
-async fn a_file_of_your_own_arrives_exactly() {
-    let Ok(from) = std::env::var("STERNA_TEST_FILE") else {
-        panic!("STERNA_TEST_FILE names no file");
-    };
-    let (_keep, _, to) = files();
-    let from = std::path::PathBuf::from(from);
+async fn the_torture_database_arrives_exactly() {
+    let (_keep, from, to) = files();
+    script(
+        &from,
+        include_str!("../../tests/torture/sqlite_torture.sql"),
+    )
+    .await;
     let inspection = copy(&from, &to).await.expect("copied");
+    assert!(inspection.tables.len() > 30, "the file has its tables");
     for table in &inspection.tables {
-        assert!(
-            dump(&from, table).await == dump(&to, table).await,
-            "{}",
-            table.name
-        );
+        let equal = dump(&from, table).await == dump(&to, table).await;
+        assert!(equal, "{}", table.name);
     }
     assert_eq!(schema(&from).await, schema(&to).await);
 }

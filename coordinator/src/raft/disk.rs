@@ -135,11 +135,32 @@ pub(crate) struct Disk {
     pub(crate) fsyncs: Fsyncs,
 }
 
+/// Makes a new file under a temporary name first: a process that is killed in the middle leaves
+/// nothing that could be taken for a damaged file later.
+fn make(builder: &redb::Builder, path: &Path) -> Result<Database, DiskError> {
+    let unfinished = path.with_extension("new");
+    match std::fs::File::open(&unfinished).map(|file| file.try_lock()) {
+        Ok(Err(std::fs::TryLockError::WouldBlock)) => return Err(DiskError::Busy),
+        Ok(_) => std::fs::remove_file(&unfinished).map_err(redb::Error::Io)?,
+        Err(_) => {}
+    }
+    let database = builder.create(&unfinished)?;
+    std::fs::rename(&unfinished, path).map_err(redb::Error::Io)?;
+    if let Some(folder) = path.parent() {
+        let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(redb::Error::Io)?;
+    }
+    Ok(database)
+}
+
 impl Disk {
     pub(crate) fn open(path: &Path, cache_bytes: usize, poison: Poison) -> Result<Disk, DiskError> {
-        let database = Database::builder()
-            .set_cache_size(cache_bytes)
-            .create(path)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let database = match path.exists() {
+            true => builder.open(path)?,
+            false => make(&builder, path)?,
+        };
         Ok(Disk::with(path, database, poison))
     }
 
