@@ -307,23 +307,22 @@ async fn a_source_that_changes_is_noticed() {
         let dir = Dir::new();
         let source = dataset::narrow(&server, database, 200_000).await;
         let target = server.create(&format!("{database}_copy")).await;
+        // The third partition waits before its commit: two are there, eight are still to be read.
         let mut command = clone(&dir, &source, &target)
             .args(&["--partition-size", "1MiB", "--slots", "1"])
-            .env("STERNA_FAULT", "worker-mid-load=stall:3000");
+            .env("STERNA_FAULT", "worker-before-commit=stall:6000@3");
         if allow {
             command = command.args(&["--allow-changing-source"]);
         }
         let running = command.spawn();
-        crate::harness::wait::until("the copy to begin", secs(30), || async {
-            server
-                .databases()
-                .await
-                .contains(&"sterna".to_owned())
-                .then_some(())
+        let copy = format!("{database}_copy.narrow");
+        crate::harness::wait::until("the first rows to be there", secs(60), || async {
+            (server.count(&copy).await > 0).then_some(())
         })
         .await;
-        let change = "UPDATE narrow SET n = n + 1 ORDER BY id DESC LIMIT 1";
-        server.exec(database, &[change]).await;
+        server
+            .exec(database, &["UPDATE narrow SET n = n + 1"])
+            .await;
         let finished = running.finish(secs(120)).await;
         match allow {
             false => refused(&finished, 1, "ST2005"),

@@ -13,7 +13,7 @@ async fn the_demo_survives_its_kills_and_proves_it() {
     let finished = running.finish(secs(180)).await;
     finished.expect_ok();
     let said = format!("{}{}", finished.stdout, finished.stderr).to_lowercase();
-    for word in ["kill", "leader", "worker", "equal"] {
+    for word in ["kill -9 w", "leader", "redone", "source = target"] {
         assert!(
             said.contains(word),
             "the demo doesn't speak of {word:?}: {finished}"

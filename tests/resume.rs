@@ -10,17 +10,12 @@ use crate::harness::{dataset, leftovers, oracle, server};
 
 /// Waits until the target table holds more than `rows` committed rows, or the process has ended.
 async fn until_rows(server: &server::Server, table: &str, rows: u64, process: &mut Running) {
-    use mysql_async::prelude::Queryable;
     let process = std::sync::Mutex::new(process);
     until("rows at the target", secs(60), || async {
         if !process.lock().expect("one task").is_running() {
             return Some(());
         }
-        let mut conn = server.connect("").await;
-        let query = format!("SELECT COUNT(*) FROM {table}");
-        let found: Option<u64> = conn.query_first(query).await.unwrap_or_default();
-        let _ = conn.disconnect().await;
-        (found? > rows).then_some(())
+        (server.count(table).await > rows).then_some(())
     })
     .await;
 }

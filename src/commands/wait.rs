@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::code::{Code, Failure};
 use common::state::Phase;
 use common::status::JobStatus;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::cli::{Global, Output, WaitArgs};
 use crate::client::Client;
@@ -63,12 +63,12 @@ async fn reach(job: &str, phase: Phase, timeout: Duration, client: &Client) -> R
             Err(failure) if last.is_some() && lost(&failure) => {}
             Err(failure) => return Err(failure),
         }
-        if Instant::now() + POLL > deadline {
+        if Instant::now() >= deadline {
             let at = last.map_or("unknown".to_owned(), |status| status.phase.to_string());
             let what = format!("job {job} is {at}, not {phase}");
             return Err(Failure::new(Code::TimedOut, what));
         }
-        sleep(POLL).await;
+        sleep_until(deadline.min(Instant::now() + POLL)).await;
     }
 }
 

@@ -197,6 +197,15 @@ impl Server {
         self.url(database)
     }
 
+    /// Rows of `database.table` that others can see; 0 if it isn't there (yet).
+    pub async fn count(&self, table: &str) -> u64 {
+        let mut conn = self.connect("").await;
+        let query = format!("SELECT COUNT(*) FROM {table}");
+        let found: Option<u64> = conn.query_first(query).await.unwrap_or_default();
+        let _ = conn.disconnect().await;
+        found.unwrap_or_default()
+    }
+
     /// The names of the databases that aren't the server's own.
     pub async fn databases(&self) -> Vec<String> {
         let mut conn = self.connect("").await;
