@@ -328,6 +328,14 @@ async fn a_source_that_changes_is_noticed() {
             false => refused(&finished, 1, "ST2005"),
             true => assert_eq!(finished.code, 0, "{finished}"),
         }
+        if !allow {
+            // The job can be gone on with, so its ledger stays; nothing that holds a lock does.
+            assert_eq!(leftovers::prepared(&server).await, Vec::<String>::new());
+            // The advice of the error, followed to the letter.
+            let again = clone(&dir, &source, &target).args(&["--target-mode", "recreate"]);
+            again.ok().await;
+            oracle::assert_equal(&source, &target).await;
+        }
         leftovers::none_on(&server).await;
     }
 }
