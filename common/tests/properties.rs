@@ -54,7 +54,10 @@ fn pick<T: Clone>(items: &[T], n: usize) -> Option<T> {
 fn happen(model: &mut Model, what: Happening) {
     let command = match what {
         Happening::Turn => return drop(model.turn()),
-        Happening::Join => return drop(model.join("again", 2)),
+        Happening::Join => {
+            model.join("again", 2);
+            return;
+        }
         Happening::Silence(n) => {
             let workers: Vec<WorkerId> = model.view.workers.keys().copied().collect();
             if let Some(worker) = pick(&workers, n) {

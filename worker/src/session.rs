@@ -205,10 +205,14 @@ impl Session {
         let now = Instant::now();
         match wish {
             Wish::Run => return,
+            // What the leader gave before it heard of the drain is finished too: given back, it
+            // would be handed out under a new epoch and count as redone.
             Wish::Drain => self.stop_at = Some(now + self.parts.drain),
-            Wish::Stop => self.stop_at = Some(now),
+            Wish::Stop => {
+                self.stop_at = Some(now);
+                self.parts.runner.close();
+            }
         }
-        self.parts.runner.close();
     }
 
     fn check_time(&mut self) {

@@ -238,7 +238,7 @@ async fn a_commit_for_a_lease_never_seen_is_carried_out() {
 }
 
 #[tokio::test]
-async fn stopping_gives_everything_back_and_draining_takes_nothing_new() {
+async fn a_drain_finishes_what_was_given_and_stopping_gives_everything_back() {
     let leader = Fake::start(LEADS).await;
     let worker = worker(&[&leader]).await;
     let ((running, run), (late, wanted)) = (task(TaskNo(0)), task(TaskNo(1)));
@@ -249,10 +249,13 @@ async fn stopping_gives_everything_back_and_draining_takes_nothing_new() {
     let drained = async {
         leader.report("draining", |report| report.draining).await;
         leader.want(vec![run, wanted]);
-        assert_eq!(leader.ack(late).await, Outcome::Released);
-        assert_eq!(worker.figures().running, 1, "what runs goes on");
+        let both = [running, late];
+        leader
+            .report("both are begun", |report| report.running == both)
+            .await;
         let stopped = async {
             assert_eq!(leader.ack(running).await, Outcome::Released);
+            assert_eq!(leader.ack(late).await, Outcome::Released);
             leader.want(Vec::new());
         };
         futures::future::join(worker.stop(), stopped).await;
