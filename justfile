@@ -35,3 +35,7 @@ ci:
 # licences and advisories (needs cargo-deny)
 deny:
     cargo deny check
+
+# figures of the control plane: partitions, workers, voters
+bench *ARGS:
+    cargo bench -p sterna-coordinator --bench control_plane -- {{ARGS}}
