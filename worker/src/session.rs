@@ -204,7 +204,7 @@ impl Session {
         };
         let now = Instant::now();
         match wish {
-            Wish::Run => return,
+            Wish::Run => {}
             // What the leader gave before it heard of the drain is finished too: given back, it
             // would be handed out under a new epoch and count as redone.
             Wish::Drain => self.stop_at = Some(now + self.parts.drain),
