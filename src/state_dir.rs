@@ -25,6 +25,9 @@ pub struct Identity {
 pub struct Submitted {
     pub uid: String,
     pub spec: JobSpec,
+    /// Its end was told to whoever ran the command.
+    #[serde(default)]
+    pub reported: bool,
 }
 
 /// The state directory of one source and target.
@@ -79,6 +82,14 @@ impl StateDir {
 
     pub fn submitted(&self) -> Option<&Submitted> {
         self.identity.submitted.as_ref()
+    }
+
+    /// The job's end was told: the same command again is a new job.
+    pub fn reported(&mut self) -> Result<()> {
+        if let Some(submitted) = &mut self.identity.submitted {
+            submitted.reported = true;
+        }
+        self.remember(None)
     }
 
     /// Keeps what is about to be submitted; durable before this returns.

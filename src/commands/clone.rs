@@ -44,7 +44,13 @@ pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Resu
     }
     match end? {
         End::Stopped(stop) => Ok(stopped(stop, global)),
-        End::Done(status) => finished(&status, &spec, global),
+        End::Done(status) => {
+            let exit = finished(&status, &spec, global)?;
+            if let Err(failure) = dir.reported() {
+                tracing::warn!(%failure, "the next run will report this job again");
+            }
+            Ok(exit)
+        }
     }
 }
 
@@ -209,6 +215,15 @@ async fn begin(
         (Some(job), Some(submitted)) => submitted.uid == job.uid && submitted.spec == *spec,
         _ => false,
     };
+    // Killed between the job's end and its report: what is left to do is to report.
+    let untold = same && dir.submitted().is_some_and(|submitted| !submitted.reported);
+    if untold
+        && before
+            .as_ref()
+            .is_some_and(|job| job.phase == Phase::Completed)
+    {
+        return Ok(());
+    }
     let next = decide(before.as_ref(), same, spec.target_mode);
     tracing::info!(?next, state_dir = %dir.path().display(), "clone");
     match next {
@@ -231,6 +246,7 @@ async fn begin(
     let submitted = Submitted {
         uid: uid.clone(),
         spec: spec.clone(),
+        reported: false,
     };
     dir.remember(Some(submitted))?;
     client.submit(spec, &uid).await.map(|_| ())
