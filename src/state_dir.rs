@@ -153,6 +153,7 @@ mod tests {
         let submitted = Submitted {
             uid: "1".repeat(32),
             spec: spec_a.clone(),
+            reported: false,
         };
         state.remember(Some(submitted.clone())).expect("written");
         let again = StateDir::open(Some(dir.path()), &spec_a).expect("same");

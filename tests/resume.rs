@@ -56,7 +56,7 @@ async fn kill_9_at_any_moment_loses_nothing() {
     let source = dataset::narrow(&server, "big", 300_000).await;
     let target = server.create("copy").await;
     let small = ["--partition-size", "1MiB"];
-    let mut killed = 0;
+    let (mut killed, mut told) = (0, false);
     for round in 1..=10 {
         let mut running = clone(&dir, &source, &target).args(&small).spawn();
         // The moment differs by construction; where exactly it falls is luck, which is the point.
@@ -65,13 +65,19 @@ async fn kill_9_at_any_moment_loses_nothing() {
             .await
             .is_ok()
         {
+            // It ended by itself and said so: the same command again would be a new job.
+            let finished = running.finish(secs(10)).await;
+            assert_eq!(finished.code, 0, "{finished}");
+            told = true;
             break;
         }
         running.kill().await;
         killed += 1;
     }
     assert!(killed > 0, "every run ended before it could be killed");
-    clone(&dir, &source, &target).args(&small).ok().await;
+    if !told {
+        clone(&dir, &source, &target).args(&small).ok().await;
+    }
     oracle::assert_large_equal(&source, &target, "narrow", "id").await;
     oracle::assert_equal(&source, &target).await;
     leftovers::none_on(&server).await;
@@ -91,6 +97,7 @@ async fn a_sqlite_copy_survives_kill_9() {
     let source = dataset::numbers_sqlite(&dir.file("a.db"), 400_000).await;
     let target = format!("sqlite:{}", dir.file("b.db"));
     let small = ["--partition-size", "1MiB"];
+    let mut told = false;
     for round in 1..=5 {
         let mut running = clone(&dir, &source, &target).args(&small).spawn();
         let moment = Duration::from_millis(150 * round);
@@ -98,11 +105,17 @@ async fn a_sqlite_copy_survives_kill_9() {
             .await
             .is_ok()
         {
+            // It ended by itself and said so: the same command again would be a new job.
+            let finished = running.finish(secs(10)).await;
+            assert_eq!(finished.code, 0, "{finished}");
+            told = true;
             break;
         }
         running.kill().await;
     }
-    clone(&dir, &source, &target).args(&small).ok().await;
+    if !told {
+        clone(&dir, &source, &target).args(&small).ok().await;
+    }
     oracle::assert_equal(&source, &target).await;
     leftovers::none_in_sqlite(&dir.file("b.db")).await;
 }
