@@ -333,6 +333,8 @@ fn catalog(partitions: u32) -> Catalog {
         comment: String::new(),
     };
     let schema = TableSchema {
+        schema: None,
+        member: None,
         name: "big".to_owned(),
         columns: vec![id],
         primary_key: vec!["id".to_owned()],
@@ -352,6 +354,7 @@ fn catalog(partitions: u32) -> Catalog {
         source: facts.clone(),
         target: facts,
         tables: vec![InspectedTable { schema, key }],
+        objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         notes: Vec::new(),
     }

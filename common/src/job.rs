@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fidelity::Acceptance;
 use crate::limits;
+use crate::rules::{TableRule, TypeCast};
 use crate::schema::Engine;
 
 /// Where a password is found. Never the password: this type goes through the Raft log.
@@ -31,6 +33,7 @@ impl Endpoint {
         match self.url.split_once(':')?.0 {
             "sqlite" => Some(Engine::Sqlite),
             "mysql" | "mariadb" => Some(Engine::Mysql),
+            "postgres" | "postgresql" => Some(Engine::Postgres),
             _ => None,
         }
     }
@@ -97,6 +100,19 @@ pub struct JobSpec {
     /// Tables no larger than this are one partition.
     #[serde(default = "split_bytes_min")]
     pub split_bytes_min: u64,
+    /// Losses the user accepts, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<Acceptance>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub casts: Vec<TypeCast>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<TableRule>,
+    /// Schemas (MySQL: databases) of the source and what they are called in the target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_map: Vec<(String, String)>,
+    /// Copy PostgreSQL's large objects too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub large_objects: bool,
 }
 
 fn partition_bytes() -> u64 {
@@ -124,6 +140,11 @@ impl JobSpec {
             partition_bytes: partition_bytes(),
             bucket_bytes: bucket_bytes(),
             split_bytes_min: split_bytes_min(),
+            accept: Vec::new(),
+            casts: Vec::new(),
+            rules: Vec::new(),
+            schema_map: Vec::new(),
+            large_objects: false,
         }
     }
 
@@ -149,7 +170,8 @@ impl JobSpec {
             if endpoint.engine().is_none() {
                 add(
                     path,
-                    "use sqlite:PATH, mysql://USER@HOST:PORT/DB or mariadb://…".to_owned(),
+                    "use sqlite:PATH, mysql://USER@HOST:PORT/DB, mariadb://… or postgres://…"
+                        .to_owned(),
                 );
             }
         }

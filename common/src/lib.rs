@@ -7,6 +7,7 @@
 //! |---|---|
 //! | job, endpoint | [`job`] |
 //! | catalog, columns, types | [`schema`], [`mapping`] |
+//! | what may change on the way | [`fidelity`], [`rules`], [`transform`] |
 //! | bucket, partition, plan | [`plan`], [`partition`] |
 //! | lease, epoch, transaction T | [`epoch`] |
 //! | replicated state, commands | [`state`] |
@@ -20,19 +21,23 @@ pub mod digest;
 pub mod directive;
 pub mod epoch;
 pub mod fault;
+pub mod fidelity;
 pub mod id;
 pub mod job;
 pub mod job_file;
 pub mod limits;
 pub mod mapping;
+pub mod naming;
 pub mod partition;
 pub mod plan;
 pub mod retry;
+pub mod rules;
 pub mod schedule;
 pub mod schema;
 pub mod state;
 pub mod status;
 pub mod task;
+pub mod transform;
 pub mod two_phase;
 pub mod value;
 pub mod view;

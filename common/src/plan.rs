@@ -3,31 +3,55 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, Failure};
+use crate::fidelity::ColumnVerdict;
 use crate::id::{PartitionNo, TableNo};
 use crate::job::JobSpec;
 use crate::limits;
 use crate::mapping;
 use crate::partition::{Split, even_seed, partitions_of};
-use crate::schema::{Catalog, CellForm, EndpointFacts, KeyRange, KeySample, TableSchema};
+use crate::rules::TableRule;
+use crate::schema::{
+    Catalog, CellForm, EndpointFacts, KeyRange, KeySample, SchemaObject, TableSchema,
+};
 
 /// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    pub form: CellForm,
     pub source: EndpointFacts,
     pub target: EndpointFacts,
     pub tables: Vec<TablePlan>,
+    /// Carried with the tables: one engine on both ends only.
+    #[serde(default)]
+    pub objects: Vec<SchemaObject>,
     pub notes: Vec<String>,
 }
 
-/// One table of a plan. The copied columns of `source` and `target` correspond one to one, in
-/// order.
+/// One table of a plan. Rows are read as `source` says, changed on the way if the job has a rule
+/// for them, and travel on as [`TablePlan::rows`]; the copied columns of `rows` and `target`
+/// correspond one to one, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablePlan {
     pub source: TableSchema,
+    /// The rows after the job's rule, in the source's (or a computed column's) canonical types;
+    /// None = as in `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shaped: Option<TableSchema>,
     /// The table to make, in the target's own types.
     pub target: TableSchema,
+    pub form: CellForm,
     pub split: Split,
+    /// One for each copied column of `target`, in order.
+    #[serde(default)]
+    pub columns: Vec<ColumnVerdict>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<TableRule>,
+}
+
+impl TablePlan {
+    /// The rows that are written, and what their digest is about, on either end.
+    pub fn rows(&self) -> &TableSchema {
+        self.shaped.as_ref().unwrap_or(&self.source)
+    }
 }
 
 /// x on the way out: what a partition consists of.
@@ -76,27 +100,38 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         CellForm::Canonical
     };
     let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
-    let (targets, left_out) = mapping::map_tables(&schemas, &catalog.source, &catalog.target)?;
-    let notes = catalog.notes.into_iter().chain(left_out).collect();
+    let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
+    let mut notes: Vec<String> = catalog.notes.into_iter().chain(mapped.notes).collect();
+    let objects = match same_engine {
+        true => catalog.objects,
+        false => {
+            notes.extend(catalog.objects.iter().map(not_carried));
+            Vec::new()
+        }
+    };
     let writers = slots.min(catalog.target.writers_max).max(1);
     let tables: Vec<TablePlan> = (0u32..)
         .zip(catalog.tables)
-        .zip(targets)
-        .map(|((no, table), target)| {
+        .zip(mapped.tables)
+        .map(|((no, table), (target, columns))| {
             let bytes = table.schema.bytes_estimate;
             let n = partitions_of(bytes, spec.partition_bytes, spec.split_bytes_min, writers);
             TablePlan {
                 split: split(no, table.key, n, seed),
                 source: table.schema,
+                shaped: None,
                 target,
+                form,
+                columns,
+                rule: None,
             }
         })
         .collect();
     let plan = Plan {
-        form,
         source: catalog.source,
         target: catalog.target,
         tables,
+        objects,
         notes,
     };
     let partitions: u64 = plan
@@ -112,6 +147,13 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         return Err(Failure::new(Code::JobFile, what));
     }
     Ok(plan)
+}
+
+fn not_carried(object: &SchemaObject) -> String {
+    format!(
+        "{} {} is not carried to another engine",
+        object.kind, object.name
+    )
 }
 
 fn split(table: u32, key: KeySample, n: u32, seed: u64) -> Split {

@@ -9,6 +9,18 @@ pub enum Engine {
     Sqlite,
     /// MySQL and MariaDB: one dialect, the differences are asked of the server.
     Mysql,
+    Postgres,
+}
+
+impl Engine {
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Engine::Sqlite => "SQLite",
+            Engine::Mysql => "MySQL",
+            Engine::Postgres => "PostgreSQL",
+        }
+    }
 }
 
 /// The type between engines. A cell's **canonical text** is given with each variant; it is what
@@ -16,6 +28,8 @@ pub enum Engine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum CanonicalType {
+    /// `0` or `1`.
+    Bool,
     /// Decimal digits with an optional leading `-`.
     Int {
         bits: u8,
@@ -26,6 +40,8 @@ pub enum CanonicalType {
         precision: u16,
         scale: u16,
     },
+    /// As `Decimal` without a bound on its digits, and `NaN`, `Infinity`, `-Infinity`.
+    Numeric,
     /// Any text that parses to the value; canonical is the IEEE bits.
     Float32,
     Float64,
@@ -53,8 +69,14 @@ pub enum CanonicalType {
     },
     /// `YYYY`.
     Year,
-    /// The document's text, as the source holds it.
+    /// The document's text, as the source holds it; canonical is [`crate::json`]'s form, in which
+    /// the order of keys and white space make no difference.
     Json,
+    /// 32 hexadecimal digits, lower case, in groups of 8-4-4-4-12.
+    Uuid,
+    /// An IP address or network in any usual spelling; canonical is `address[/prefix]` as Rust's
+    /// `IpAddr` prints it, without the prefix of a whole address.
+    Inet,
     /// One of the values' text.
     Enum {
         values: Vec<String>,
@@ -140,17 +162,31 @@ pub struct IndexColumn {
 pub struct ForeignKey {
     pub name: String,
     pub columns: Vec<String>,
+    /// The schema of the referenced table, as in [`TableSchema::schema`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references_schema: Option<String>,
     pub references_table: String,
     pub references_columns: Vec<String>,
     /// `NO ACTION`, `CASCADE`, `SET NULL`, `RESTRICT`, `SET DEFAULT`.
     pub on_delete: String,
     pub on_update: String,
+    /// The engine's own constraint definition, what follows `ADD CONSTRAINT name`; same engine
+    /// only (deferrable, NOT VALID, MATCH FULL, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
 }
 
 /// A table as inspected at the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSchema {
     pub name: String,
+    /// PostgreSQL's schema, MySQL's database; None = the endpoint's default one (its URL's
+    /// `?schema=`, else `public`; its URL's database).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// PostgreSQL's declarative partitioning. None for MySQL, whose partitions are options of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
     pub columns: Vec<Column>,
     /// Column names in key order; empty = no primary key.
     pub primary_key: Vec<String>,
@@ -170,7 +206,35 @@ pub struct TableSchema {
     pub bytes_estimate: u64,
 }
 
+/// Where a table is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableRef {
+    /// None = the endpoint's default.
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+/// What a table is in a partitioned family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Member {
+    /// Holds no rows of its own. Read alone (`ONLY`) in native form, where its leaves are tables of
+    /// the job; with all its rows in canonical form, where they aren't.
+    Root,
+    /// A partition, or a sub-partitioned one: copied by itself on the same engine, as a part of its
+    /// root to another.
+    Leaf,
+}
+
 impl TableSchema {
+    /// `schema.name`, or the name alone in the default schema: what globs, reports and errors use.
+    pub fn full_name(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
@@ -217,10 +281,41 @@ pub struct Catalog {
     pub source: EndpointFacts,
     pub target: EndpointFacts,
     pub tables: Vec<InspectedTable>,
+    /// What else the source's schemas hold, with the statements that make it, in an order that
+    /// works; carried on the same engine, named as not carried to another.
+    #[serde(default)]
+    pub objects: Vec<SchemaObject>,
     /// Where the source stood before anything was read; None = it keeps no usable mark.
     pub mark: Option<SourceMark>,
     /// Things a user should know that stop nothing: views not copied, triggers, …
     pub notes: Vec<String>,
+}
+
+/// A view, type, sequence, routine, trigger, …: whatever isn't a table's column, key or index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaObject {
+    /// `view`, `trigger`, `function`, …: lower case, for people.
+    pub kind: String,
+    /// As people write it, with schema or table where it belongs to one.
+    pub name: String,
+    pub stage: ObjectStage,
+    /// In the source's dialect, run one after another, names relative to the default schema.
+    /// Repeatable as a whole after `undo`.
+    pub statements: Vec<String>,
+    /// Removes it if it is there (`DROP … IF EXISTS …`).
+    #[serde(default)]
+    pub undo: Vec<String>,
+}
+
+/// When an object is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectStage {
+    /// Tables may need it: schemas, extensions, types, sequences, functions. What fails here for
+    /// want of a table is tried again once the tables are there.
+    BeforeTables,
+    /// It needs the data, or would act on it: views, triggers, rules, policies, sequence values.
+    AfterData,
 }
 
 /// A table with its cuts.

@@ -370,7 +370,7 @@ fn tables_of(job: &Job) -> Vec<TableStatus> {
     };
     let pairs = plan.tables.iter().zip(&job.totals);
     let status = pairs.map(|(table, totals)| TableStatus {
-        name: table.source.name.clone(),
+        name: table.source.full_name(),
         rows_estimated: table.source.rows_estimate,
         bytes_estimated: table.source.bytes_estimate,
         rows_copied: totals.digest.rows,

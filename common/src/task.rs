@@ -23,6 +23,8 @@ pub enum TaskKind {
     Index { table: TableNo },
     /// Foreign keys of one table.
     ForeignKeys { table: TableNo },
+    /// What the plan's objects need the data for: views, triggers, sequence values, …
+    Objects,
     /// Read the table back at the target (or, with `at_source`, again at the source) and compare
     /// its digest with the one recorded while copying.
     Verify {
@@ -57,6 +59,7 @@ impl TaskKind {
             TaskKind::Settle { .. } => "settle",
             TaskKind::Index { .. } => "index",
             TaskKind::ForeignKeys { .. } => "foreign_keys",
+            TaskKind::Objects => "objects",
             TaskKind::Verify {
                 at_source: false, ..
             } => "verify",

@@ -254,6 +254,10 @@ fn tag(canonical: &CanonicalType) -> u8 {
         CanonicalType::Set { .. } => 14,
         CanonicalType::Bit { .. } => 15,
         CanonicalType::Any => 16,
+        CanonicalType::Bool => 17,
+        CanonicalType::Numeric => 18,
+        CanonicalType::Uuid => 19,
+        CanonicalType::Inet => 20,
     }
 }
 

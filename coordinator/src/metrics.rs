@@ -250,7 +250,7 @@ fn of_tables(
     };
     let named = plan.tables.iter().zip(&job.totals).take(TABLE_LABELS_MAX);
     for (table, totals) in named {
-        samples.push((labels(&table.source.name), figure(totals) as f64));
+        samples.push((labels(&table.source.full_name()), figure(totals) as f64));
     }
     if job.totals.len() > TABLE_LABELS_MAX {
         let rest = job.totals[TABLE_LABELS_MAX..].iter();

@@ -172,6 +172,8 @@ fn source_table() -> (TableSchema, Vec<[&'static [u8]; 2]>) {
         native: None,
     };
     let table = TableSchema {
+        schema: None,
+        member: None,
         name: "every `type`".into(),
         columns,
         primary_key: vec!["id".into()],
@@ -180,6 +182,8 @@ fn source_table() -> (TableSchema, Vec<[&'static [u8]; 2]>) {
             index("uniq", true, vec![part("t", Some(5))]),
         ],
         foreign_keys: vec![ForeignKey {
+            references_schema: None,
+            native: None,
             name: "self".into(),
             columns: vec!["u".into()],
             references_table: "every `type`".into(),

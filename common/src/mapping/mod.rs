@@ -8,15 +8,27 @@ mod to_sqlite;
 mod tests;
 
 use crate::code::{Code, Failure};
+use crate::fidelity::ColumnVerdict;
+use crate::job::JobSpec;
 use crate::schema::{CanonicalType, EndpointFacts, Engine, TableSchema};
 
-/// The target's schema of each source table, columns in the same order, and notes about what is
-/// left out. One engine on both ends keeps everything as it is.
+/// What [`map_tables`] made.
+#[derive(Debug, Default)]
+pub struct Mapped {
+    /// For each source table the target's, copied columns in the same order, and their verdicts.
+    pub tables: Vec<(TableSchema, Vec<ColumnVerdict>)>,
+    /// What is left out without changing a value.
+    pub notes: Vec<String>,
+}
+
+/// The target's schema of each source table (as the job's rules shaped it). One engine on both
+/// ends keeps everything as it is.
 pub fn map_tables(
     sources: &[&TableSchema],
     source: &EndpointFacts,
     target: &EndpointFacts,
-) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
+    _spec: &JobSpec,
+) -> Result<Mapped, Failure> {
     let mut mapping = Mapping::default();
     let tables = match (source.engine, target.engine) {
         (Engine::Sqlite, Engine::Sqlite) => keep(sources),
@@ -28,6 +40,13 @@ pub fn map_tables(
         }
         (Engine::Sqlite, Engine::Mysql) => to_mysql::map(sources, target, &mut mapping),
         (Engine::Mysql, Engine::Sqlite) => to_sqlite::map(sources, &mut mapping),
+        (Engine::Postgres, Engine::Postgres) => keep(sources),
+        (Engine::Postgres, _) | (_, Engine::Postgres) => {
+            return Err(Failure::new(
+                Code::NotBuilt,
+                "PostgreSQL to or from another engine",
+            ));
+        }
     };
     mapping.finish(tables)
 }
@@ -46,9 +65,17 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn finish(self, tables: Vec<TableSchema>) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
+    fn finish(self, tables: Vec<TableSchema>) -> Result<Mapped, Failure> {
         let code = match (self.types.is_empty(), self.tables.is_empty()) {
-            (true, true) => return Ok((tables, self.notes)),
+            (true, true) => {
+                return Ok(Mapped {
+                    tables: tables
+                        .into_iter()
+                        .map(|table| (table, Vec::new()))
+                        .collect(),
+                    notes: self.notes,
+                });
+            }
             (false, _) => Code::UnsupportedType,
             (true, false) => Code::UnsupportedTable,
         };

@@ -1,7 +1,7 @@
 //! The mapping's decisions, one by one.
 
-use super::map_tables;
-use crate::code::Code;
+use crate::code::{Code, Failure};
+use crate::job::{Endpoint, JobSpec};
 use crate::schema::{
     CanonicalType, Column, ColumnDefault, EndpointFacts, Engine, ForeignKey, Generated, Index,
     IndexColumn, TableSchema,
@@ -14,6 +14,21 @@ fn facts(engine: Engine, version: &str) -> EndpointFacts {
         durable_prepare: engine == Engine::Mysql,
         writers_max: 1,
     }
+}
+
+fn map_tables(
+    sources: &[&TableSchema],
+    source: &EndpointFacts,
+    target: &EndpointFacts,
+) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
+    let end = |url: &str| Endpoint {
+        url: url.into(),
+        password: None,
+    };
+    let spec = JobSpec::new("j", end("sqlite:s"), end("sqlite:t"));
+    let mapped = super::map_tables(sources, source, target, &spec)?;
+    let tables = mapped.tables.into_iter().map(|(table, _)| table);
+    Ok((tables.collect(), mapped.notes))
 }
 
 fn column(name: &str, native: &str, canonical: CanonicalType) -> Column {
@@ -33,6 +48,8 @@ fn column(name: &str, native: &str, canonical: CanonicalType) -> Column {
 
 fn table(name: &str, columns: Vec<Column>, primary_key: &[&str]) -> TableSchema {
     TableSchema {
+        schema: None,
+        member: None,
         name: name.into(),
         columns,
         primary_key: primary_key.iter().map(|name| (*name).to_owned()).collect(),
@@ -147,6 +164,8 @@ fn sqlite_types_become_mysql_types() {
 fn texts_in_keys_fit_a_key() {
     let mut child = table("child", vec![column("p", "TEXT", TEXT)], &[]);
     child.foreign_keys.push(ForeignKey {
+        references_schema: None,
+        native: None,
         name: String::new(),
         columns: vec!["p".into()],
         references_table: "Parent".into(),

@@ -151,6 +151,10 @@ fn map_column(
         CanonicalType::Json => text(None, key_chars),
         CanonicalType::Bit { width } => (column.canonical.clone(), format!("BIT({width})")),
         CanonicalType::Decimal { .. }
+        | CanonicalType::Bool
+        | CanonicalType::Numeric
+        | CanonicalType::Uuid
+        | CanonicalType::Inet
         | CanonicalType::Enum { .. }
         | CanonicalType::Set { .. }
         | CanonicalType::Any => {

@@ -186,6 +186,10 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
         CanonicalType::Enum { .. } | CanonicalType::Set { .. } => "TEXT".into(),
         CanonicalType::Bit { width } if *width < 64 => format!("BIT({width})"),
         CanonicalType::Bit { width } => format!("BIT_TEXT({width})"),
-        CanonicalType::Any => return None,
+        CanonicalType::Any
+        | CanonicalType::Bool
+        | CanonicalType::Numeric
+        | CanonicalType::Uuid
+        | CanonicalType::Inet => return None,
     })
 }

@@ -9,6 +9,7 @@ use crate::epoch::{Epoch, Lease, Unit};
 use crate::id::{JobId, JobUid, Millis, TableNo, TaskNo, WorkerId};
 use crate::job::{JobSpec, TargetMode, VerifyMode};
 use crate::plan::Plan;
+use crate::schema::ObjectStage;
 use crate::state::partition::check_runs;
 use crate::state::{
     Applied, Ending, EventKind, Intent, Job, Partition, Phase, Rejected, SourceProof, Stage, State,
@@ -221,7 +222,7 @@ impl State {
                     }
                 },
                 Phase::Indexing => {
-                    if !job.add_foreign_keys() {
+                    if !job.add_foreign_keys() && !job.add_objects() {
                         if job.is_verifiable() {
                             job.add_verify(false);
                         }
@@ -392,6 +393,22 @@ impl Job {
         any
     }
 
+    /// Views and triggers come last: they see the tables as they will stay. False if there are none
+    /// to add, or they were.
+    fn add_objects(&mut self) -> bool {
+        let plan = self.plan.as_ref().expect("indexing follows planning");
+        let none = !plan
+            .objects
+            .iter()
+            .any(|object| object.stage == ObjectStage::AfterData);
+        let added = |task: &Task| task.kind == TaskKind::Objects;
+        if none || self.live_tasks().any(added) {
+            return false;
+        }
+        self.add_task(TaskKind::Objects);
+        true
+    }
+
     fn live_tasks(&self) -> impl Iterator<Item = &Task> {
         self.tasks
             .iter()
@@ -453,7 +470,10 @@ impl Job {
             (TaskKind::Index { table }, TaskResult::Done) => {
                 self.totals[table.0 as usize].indexed = true;
             }
-            (TaskKind::Create | TaskKind::ForeignKeys { .. }, TaskResult::Done) => {}
+            (
+                TaskKind::Create | TaskKind::ForeignKeys { .. } | TaskKind::Objects,
+                TaskResult::Done,
+            ) => {}
             (TaskKind::Resolve { .. }, TaskResult::Resolved { .. }) => {}
             (kind, result) => {
                 let what = format!("{result:?} is no answer to {}", kind.name());
@@ -471,7 +491,7 @@ impl Job {
         found: Digest,
     ) -> Failure {
         let plan = self.plan.as_ref().expect("verifying follows planning");
-        let name = &plan.table(table).source.name;
+        let name = plan.table(table).source.full_name();
         if at_source {
             let what = format!(
                 "table {name}: {} rows were copied, {} are there now, and their contents differ",

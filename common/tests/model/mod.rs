@@ -176,9 +176,10 @@ impl Model {
                 committed: 0,
                 rolled_back: 0,
             },
-            TaskKind::Create | TaskKind::Index { .. } | TaskKind::ForeignKeys { .. } => {
-                TaskResult::Done
-            }
+            TaskKind::Create
+            | TaskKind::Index { .. }
+            | TaskKind::ForeignKeys { .. }
+            | TaskKind::Objects => TaskResult::Done,
         }
     }
 
@@ -230,6 +231,7 @@ pub fn catalog(durable: bool) -> Catalog {
             ),
             table("users", KeySample::default(), 1 << 10),
         ],
+        objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         notes: Vec::new(),
     }
@@ -252,6 +254,8 @@ fn schema(name: &str, bytes: u64) -> TableSchema {
         comment: String::new(),
     };
     TableSchema {
+        schema: None,
+        member: None,
         name: name.to_owned(),
         columns: vec![id],
         primary_key: vec!["id".to_owned()],

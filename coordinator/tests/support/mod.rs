@@ -154,6 +154,8 @@ pub fn catalog(buckets: u32) -> Catalog {
     };
     let table = |name: &str, buckets: u32| InspectedTable {
         schema: TableSchema {
+            schema: None,
+            member: None,
             name: name.to_owned(),
             columns: vec![column("id"), column("n")],
             primary_key: vec!["id".to_owned()],
@@ -176,6 +178,7 @@ pub fn catalog(buckets: u32) -> Catalog {
         source: facts.clone(),
         target: facts,
         tables: vec![table("orders", buckets), table("users", 1)],
+        objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         notes: Vec::new(),
     }

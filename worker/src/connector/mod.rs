@@ -5,15 +5,17 @@
 //! a password never reaches an error, a log line or a metric.
 
 pub mod mysql;
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
 use common::job::{Endpoint, JobSpec};
-use common::plan::{Loaded, TablePlan};
+use common::plan::{Loaded, Plan, TablePlan};
 use common::schema::{
-    CellForm, EndpointFacts, Engine, InspectedTable, KeyRange, SourceMark, TableSchema,
+    CellForm, EndpointFacts, Engine, InspectedTable, KeyRange, SchemaObject, SourceMark, TableRef,
+    TableSchema,
 };
 use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
@@ -64,7 +66,9 @@ pub struct Inspection {
     pub tables: Vec<TableSchema>,
     /// Where the endpoint stands now; None = it keeps no usable mark.
     pub mark: Option<SourceMark>,
-    /// Objects that exist and are not copied (views, triggers, …), a line each.
+    /// Views, triggers, types, …: see [`SchemaObject`].
+    pub objects: Vec<SchemaObject>,
+    /// What exists and can't even be carried on the same engine, a line each.
     pub notes: Vec<String>,
 }
 
@@ -73,7 +77,7 @@ pub struct Inspection {
 pub trait Connector: Send + Sync {
     /// Connects, checks that the endpoint can play `role`, and reads its catalogue. Changes nothing
     /// (a target's writability is asked for, not tried, where trying would leave a trace).
-    async fn inspect(&self, role: Role) -> Result<Inspection>;
+    async fn inspect(&self, role: Role, spec: &JobSpec) -> Result<Inspection>;
 
     /// Cuts `table` into about `buckets` buckets by sampling its key; an empty sample = it can't.
     async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable>;
@@ -82,23 +86,22 @@ pub trait Connector: Send + Sync {
     async fn mark(&self) -> Result<Option<SourceMark>>;
 
     /// Whether each of `tables` exists here and holds a row.
-    async fn occupied(&self, tables: &[String]) -> Result<Vec<Occupied>>;
+    async fn occupied(&self, tables: &[TableRef]) -> Result<Vec<Occupied>>;
 
     /// A stream over the rows of `request`, one pass, in no particular order.
     async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>>;
 
-    /// Runs a create, index, foreign-key task at this target. Repeatable. Registers its session in
+    /// The statements `define` would run for all of a plan on an empty target, in order, without
+    /// fence and ledger: what `sterna plan` shows.
+    fn ddl(&self, plan: &Plan) -> Vec<String>;
+
+    /// Runs a create, index, foreign-key or objects task at this target. Repeatable. Registers its session in
     /// the fence under `unit` and `epoch` first and kills the sessions of older epochs, so that a
     /// zombie's DDL can't come late.
     async fn define(&self, work: DefineWork) -> Result<()>;
 
     /// Opens a target for the partitions of a job; touches nothing.
-    async fn writer(
-        &self,
-        txn: TxnId,
-        table: TablePlan,
-        form: CellForm,
-    ) -> Result<Box<dyn TargetWriter>>;
+    async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>>;
 
     /// See [`TaskKind::Resolve`]. Returns (committed, rolled back).
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)>;
@@ -126,13 +129,38 @@ pub enum Occupied {
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     pub table: TableSchema,
-    /// The source's schema of the same table: its canonical types say how cells are read, on the
-    /// source and on the target alike, so that the two digests can be compared.
+    /// At the source the same schema, at the target [`TablePlan::rows`]: its canonical types say
+    /// how cells are rendered, on both ends alike, so that the two digests can be compared. Its
+    /// copied columns correspond to those of `table` one to one, in order.
     pub canonical: TableSchema,
     pub form: CellForm,
     /// Columns the ranges are about; with no ranges at all the whole table is read.
     pub key: Vec<String>,
     pub ranges: Vec<KeyRange>,
+}
+
+impl ReadRequest {
+    /// Rows of the source, as they are there.
+    pub fn source(table: &TablePlan, key: Vec<String>, ranges: Vec<KeyRange>) -> ReadRequest {
+        ReadRequest {
+            table: table.source.clone(),
+            canonical: table.source.clone(),
+            form: table.form,
+            key,
+            ranges,
+        }
+    }
+
+    /// All rows of the target, as they were written.
+    pub fn target(table: &TablePlan) -> ReadRequest {
+        ReadRequest {
+            table: table.target.clone(),
+            canonical: table.rows().clone(),
+            form: table.form,
+            key: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
 }
 
 /// DDL work at the target.
@@ -144,7 +172,7 @@ pub struct DefineWork {
     pub kind: TaskKind,
     pub spec: JobSpec,
     pub tables: Vec<TablePlan>,
-    pub form: CellForm,
+    pub objects: Vec<SchemaObject>,
 }
 
 /// The end of a job at the target.
@@ -203,9 +231,10 @@ pub fn open(endpoint: &Endpoint, secrets: &Secrets) -> Result<Box<dyn Connector>
     match endpoint.engine() {
         Some(Engine::Sqlite) => Ok(Box::new(sqlite::Sqlite::new(endpoint)?)),
         Some(Engine::Mysql) => Ok(Box::new(mysql::Mysql::new(endpoint, secrets)?)),
+        Some(Engine::Postgres) => Ok(Box::new(postgres::Postgres::new(endpoint, secrets)?)),
         None => Err(Error::permanent(
             Code::Usage,
-            "the URL's scheme is not one of sqlite:, mysql:, mariadb:",
+            "the URL's scheme is not one of sqlite:, mysql:, mariadb:, postgres:",
         )),
     }
 }

@@ -87,9 +87,9 @@ async fn open_writer(
     ctx: &TaskContext,
     table: common::id::TableNo,
 ) -> Result<Box<dyn TargetWriter>> {
-    let (table, form) = (ctx.table(table)?, ctx.plan()?.form);
+    let table = ctx.table(table)?;
     let target = ctx.target()?;
-    let opening = target.writer(ctx.txn()?, table, form);
+    let opening = target.writer(ctx.txn()?, table);
     ctx.meter.timed(Wait::Target, opening).await
 }
 
@@ -126,15 +126,8 @@ async fn load(
     spec: PartitionSpec,
 ) -> Result<Option<Loaded>> {
     let table = ctx.table(spec.table)?;
-    let form = ctx.plan()?.form;
-    let fingerprint = Fingerprint::new(&table.source, form);
-    let request = ReadRequest {
-        canonical: table.source.clone(),
-        table: table.source,
-        form,
-        key: spec.columns,
-        ranges: spec.ranges,
-    };
+    let fingerprint = Fingerprint::new(table.rows(), table.form);
+    let request = ReadRequest::source(&table, spec.columns, spec.ranges);
     let (sender, mut batches) = mpsc::channel(limits::BATCH_QUEUE);
     let mut reading = JoinSet::new();
     reading.spawn(read(ctx.source()?, request, fingerprint, sender));

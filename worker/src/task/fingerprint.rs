@@ -18,9 +18,9 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// `source` is the source's schema, on whichever end the rows are read.
-    pub fn new(source: &TableSchema, form: CellForm) -> Fingerprint {
-        let columns = source.copied_columns();
+    /// `rows` is [`common::plan::TablePlan::rows`], on whichever end they are read.
+    pub fn new(rows: &TableSchema, form: CellForm) -> Fingerprint {
+        let columns = rows.copied_columns();
         Fingerprint {
             columns: columns
                 .map(|column| DigestColumn::new(&column.canonical, form))

@@ -4,8 +4,9 @@
 use common::code::{Code, Failure};
 use common::job::{JobSpec, TargetMode};
 use common::limits;
+use common::naming;
 use common::plan::buckets_wanted;
-use common::schema::{Catalog, InspectedTable, KeySample, TableSchema};
+use common::schema::{Catalog, InspectedTable, KeySample, TableRef, TableSchema};
 use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -17,21 +18,30 @@ const NAMES_SHOWN_MAX: usize = 10;
 pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     let (source, target) = (ctx.source()?, ctx.target()?);
     let spec = &ctx.job.spec;
-    let inspecting =
-        futures::future::join(source.inspect(Role::Source), target.inspect(Role::Target));
+    let inspecting = futures::future::join(
+        source.inspect(Role::Source, spec),
+        target.inspect(Role::Target, spec),
+    );
     let (at_source, at_target) = inspecting.await;
     let (at_source, at_target) = (at_source?, at_target?);
     let mut notes = at_source.notes;
     let mut tables = choose(spec, at_source.tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
     if spec.target_mode == TargetMode::RequireEmpty {
-        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
-        refuse_occupied(&names, &target.occupied(&names).await?)?;
+        let (from, to) = (at_source.facts.engine, at_target.facts.engine);
+        let names: Vec<TableRef> = tables
+            .iter()
+            .map(|table| naming::target(spec, table, from, to))
+            .collect();
+        let occupied = target.occupied(&names).await?;
+        let names: Vec<String> = names.into_iter().map(|table| table.to_string()).collect();
+        refuse_occupied(&names, &occupied)?;
     }
     let catalog = Catalog {
         source: at_source.facts,
         target: at_target.facts,
         tables: sample(&*source, tables, spec, slots).await?,
+        objects: at_source.objects,
         mark: at_source.mark,
         notes,
     };
@@ -40,7 +50,8 @@ pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
 
 /// The job's choice among the source's tables.
 fn choose(spec: &JobSpec, tables: Vec<TableSchema>) -> Result<Vec<TableSchema>> {
-    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let names: Vec<String> = tables.iter().map(TableSchema::full_name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (chosen, unmatched) = spec.select(&names);
     if !unmatched.is_empty() {
         let what = format!("no table of the source matches {}", unmatched.join(", "));
@@ -54,7 +65,7 @@ fn choose(spec: &JobSpec, tables: Vec<TableSchema>) -> Result<Vec<TableSchema>> 
         return Err(Error::permanent(Code::NoTableMatches, what));
     }
     let chosen: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
-    let is_chosen = |table: &TableSchema| chosen.contains(&table.name);
+    let is_chosen = |table: &TableSchema| chosen.contains(&table.full_name());
     Ok(tables.into_iter().filter(is_chosen).collect())
 }
 
@@ -151,6 +162,8 @@ mod tests {
 
     fn table(name: &str, references: &[&str]) -> TableSchema {
         let key = |to: &&str| ForeignKey {
+            references_schema: None,
+            native: None,
             name: format!("{name}_{to}"),
             columns: vec!["a".to_owned()],
             references_table: (*to).to_owned(),
@@ -159,6 +172,8 @@ mod tests {
             on_update: "NO ACTION".to_owned(),
         };
         TableSchema {
+            schema: None,
+            member: None,
             name: name.to_owned(),
             columns: Vec::new(),
             primary_key: Vec::new(),

@@ -7,6 +7,7 @@ mod fingerprint;
 mod foreign_keys;
 mod index;
 mod inspect;
+mod objects;
 mod resolve;
 mod settle;
 mod verify;
@@ -145,6 +146,7 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
         TaskKind::Settle { mark } => settle::run(ctx, mark).await,
         TaskKind::Index { table } => index::run(ctx, table).await,
         TaskKind::ForeignKeys { table } => foreign_keys::run(ctx, table).await,
+        TaskKind::Objects => objects::run(ctx).await,
         TaskKind::Verify {
             table, at_source, ..
         } => verify::run(ctx, table, at_source).boxed().await,
@@ -161,6 +163,7 @@ fn needs_plan(kind: &TaskKind) -> bool {
         TaskKind::Create
         | TaskKind::Index { .. }
         | TaskKind::ForeignKeys { .. }
+        | TaskKind::Objects
         | TaskKind::Verify { .. } => true,
     }
 }
@@ -235,7 +238,7 @@ impl TaskContext {
             kind,
             spec: self.job.spec.clone(),
             tables: plan.tables.iter().map(without_bounds).collect(),
-            form: plan.form,
+            objects: plan.objects.clone(),
         };
         self.target()?.define(work).await?;
         Ok(TaskResult::Done)
@@ -255,7 +258,11 @@ impl TaskContext {
 fn without_bounds(table: &TablePlan) -> TablePlan {
     TablePlan {
         source: table.source.clone(),
-        target: table.target.clone(),
         split: Split::Whole,
+        shaped: table.shaped.clone(),
+        target: table.target.clone(),
+        form: table.form,
+        columns: table.columns.clone(),
+        rule: table.rule.clone(),
     }
 }

@@ -11,18 +11,16 @@ use crate::task::TaskContext;
 use crate::task::fingerprint::Fingerprint;
 
 pub async fn run(ctx: &TaskContext, table: TableNo, at_source: bool) -> Result<TaskResult> {
-    let (table, form) = (ctx.table(table)?, ctx.plan()?.form);
-    let mut fingerprint = Fingerprint::new(&table.source, form);
-    let (connector, schema, wait) = match at_source {
-        true => (ctx.source()?, table.source.clone(), Wait::Source),
-        false => (ctx.target()?, table.target, Wait::Target),
+    let table = ctx.table(table)?;
+    let form = table.form;
+    let mut fingerprint = Fingerprint::new(table.rows(), form);
+    let (connector, wait) = match at_source {
+        true => (ctx.source()?, Wait::Source),
+        false => (ctx.target()?, Wait::Target),
     };
-    let request = ReadRequest {
-        table: schema,
-        canonical: table.source,
-        form,
-        key: Vec::new(),
-        ranges: Vec::new(),
+    let request = match at_source {
+        true => ReadRequest::source(&table, Vec::new(), Vec::new()),
+        false => ReadRequest::target(&table),
     };
     let mut reader = ctx.meter.timed(wait, connector.read(request)).await?;
     while let Some(batch) = ctx.meter.timed(wait, reader.next()).await? {

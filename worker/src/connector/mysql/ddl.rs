@@ -338,6 +338,8 @@ mod tests {
             comment: String::new(),
         };
         TableSchema {
+            schema: None,
+            member: None,
             name: "t".into(),
             columns: columns.iter().map(column).collect(),
             primary_key: vec![],

@@ -32,7 +32,7 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
         TaskKind::Create => {
             let mode = work.spec.target_mode;
             for table in &work.tables {
-                create(&mut session, database, table, mode, work.form).await?;
+                create(&mut session, database, table, mode, table.form).await?;
             }
         }
         TaskKind::Index { table } => {

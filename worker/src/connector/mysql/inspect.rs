@@ -52,6 +52,7 @@ pub async fn inspect(host: &Host, role: Role) -> Result<Inspection> {
         facts,
         tables,
         mark,
+        objects: Vec::new(),
         notes,
     })
 }
@@ -137,6 +138,8 @@ async fn names(session: &mut Session, database: &str) -> Result<Vec<TableSchema>
 
 fn empty_table(name: &str) -> TableSchema {
     TableSchema {
+        schema: None,
+        member: None,
         name: name.to_owned(),
         columns: Vec::new(),
         primary_key: Vec::new(),
@@ -360,6 +363,8 @@ async fn foreign_keys(
                 key.references_columns.push(cell(5));
             }
             None => keys.push(ForeignKey {
+                references_schema: None,
+                native: None,
                 name: cell(1),
                 columns: vec![cell(2)],
                 references_table: cell(4),

@@ -29,9 +29,9 @@ mod xa;
 
 use async_trait::async_trait;
 use common::epoch::TxnId;
-use common::job::Endpoint;
-use common::plan::TablePlan;
-use common::schema::{CellForm, InspectedTable, SourceMark, TableSchema};
+use common::job::{Endpoint, JobSpec};
+use common::plan::{Plan, TablePlan};
+use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
 
 use self::session::{Host, Purpose};
 use super::{
@@ -57,7 +57,7 @@ impl Mysql {
 
 #[async_trait]
 impl Connector for Mysql {
-    async fn inspect(&self, role: Role) -> Result<Inspection> {
+    async fn inspect(&self, role: Role, _spec: &JobSpec) -> Result<Inspection> {
         inspect::inspect(&self.host, role).await
     }
 
@@ -73,11 +73,11 @@ impl Connector for Mysql {
         inspect::mark(&mut session).await
     }
 
-    async fn occupied(&self, tables: &[String]) -> Result<Vec<Occupied>> {
+    async fn occupied(&self, tables: &[TableRef]) -> Result<Vec<Occupied>> {
         let mut session = self.host.open(Role::Target, Purpose::Read).await?;
         let mut found = Vec::with_capacity(tables.len());
         for table in tables {
-            found.push(define::occupied(&mut session, &self.host.database, table).await?);
+            found.push(define::occupied(&mut session, &self.host.database, &table.name).await?);
         }
         Ok(found)
     }
@@ -88,17 +88,20 @@ impl Connector for Mysql {
         Ok(Box::new(reader))
     }
 
+    fn ddl(&self, plan: &Plan) -> Vec<String> {
+        let made = plan
+            .tables
+            .iter()
+            .map(|table| ddl::create(&self.host.database, &table.target, table.form));
+        made.collect()
+    }
+
     async fn define(&self, work: DefineWork) -> Result<()> {
         define::run(&self.host, work).await
     }
 
-    async fn writer(
-        &self,
-        txn: TxnId,
-        table: TablePlan,
-        form: CellForm,
-    ) -> Result<Box<dyn TargetWriter>> {
-        let writer = writer::Writer::new(self.host.clone(), txn, &table, form);
+    async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
+        let writer = writer::Writer::new(self.host.clone(), txn, &table, table.form);
         Ok(Box::new(writer))
     }
 

@@ -46,7 +46,7 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     match &work.kind {
         TaskKind::Create => {
             for table in &work.tables {
-                make_table(session, table, work.spec.target_mode, work.form).await?;
+                make_table(session, table, work.spec.target_mode, table.form).await?;
             }
         }
         TaskKind::Index { table } => {
@@ -150,7 +150,7 @@ async fn check_fitting(session: &mut Session, table: &TableSchema) -> Result<()>
 }
 
 /// CREATE TABLE for a table that comes from another engine.
-fn create_table(table: &TableSchema) -> String {
+pub fn create_table(table: &TableSchema) -> String {
     let mut clauses = Vec::new();
     let rowid_key = match table.primary_key.as_slice() {
         [key] => table

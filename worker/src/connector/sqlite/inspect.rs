@@ -118,6 +118,8 @@ async fn table(
         false => None,
     };
     Ok(TableSchema {
+        schema: None,
+        member: None,
         columns,
         primary_key,
         indexes,
@@ -258,6 +260,8 @@ async fn foreign_keys(session: &mut Session, table: &str) -> Result<Vec<ForeignK
         let id: i64 = cell(&row, 0)?;
         if keys.last().is_none_or(|(last, _)| *last != id) {
             let key = ForeignKey {
+                references_schema: None,
+                native: None,
                 // The pragma doesn't tell a constraint's name.
                 name: format!("{table}_fk{}", keys.len() + 1),
                 columns: Vec::new(),

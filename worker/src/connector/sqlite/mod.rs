@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use common::code::Code;
 use common::epoch::{TxnId, Unit};
-use common::job::Endpoint;
+use common::job::{Endpoint, JobSpec};
 use common::limits;
-use common::plan::TablePlan;
-use common::schema::{CellForm, EndpointFacts, Engine, InspectedTable, SourceMark, TableSchema};
+use common::plan::{Plan, TablePlan};
+use common::schema::{EndpointFacts, Engine, InspectedTable, SourceMark, TableRef, TableSchema};
 
 use self::session::{Access, Session, args, cell, quote};
 use super::{
@@ -96,6 +96,7 @@ impl Sqlite {
             facts,
             tables,
             mark: Some(mark),
+            objects: Vec::new(),
             notes,
         })
     }
@@ -111,6 +112,7 @@ impl Sqlite {
                 facts,
                 tables: Vec::new(),
                 mark: None,
+                objects: Vec::new(),
                 notes: Vec::new(),
             });
         }
@@ -129,6 +131,7 @@ impl Sqlite {
             facts,
             tables,
             mark: None,
+            objects: Vec::new(),
             notes,
         })
     }
@@ -199,7 +202,7 @@ async fn is_wide(session: &mut Session) -> Result<bool> {
 
 #[async_trait]
 impl Connector for Sqlite {
-    async fn inspect(&self, role: Role) -> Result<Inspection> {
+    async fn inspect(&self, role: Role, _spec: &JobSpec) -> Result<Inspection> {
         match role {
             Role::Source => self.inspect_source().await,
             Role::Target => self.inspect_target().await,
@@ -217,14 +220,14 @@ impl Connector for Sqlite {
         mark::mark(&self.path).await.map(Some)
     }
 
-    async fn occupied(&self, tables: &[String]) -> Result<Vec<Occupied>> {
+    async fn occupied(&self, tables: &[TableRef]) -> Result<Vec<Occupied>> {
         if !self.exists().await? {
             return Ok(vec![Occupied::Absent; tables.len()]);
         }
         let mut session = self.open(Role::Target, Access::Read).await?;
         let mut found = Vec::with_capacity(tables.len());
         for table in tables {
-            found.push(occupied(&mut session, table).await?);
+            found.push(occupied(&mut session, &table.name).await?);
         }
         session.close().await;
         Ok(found)
@@ -240,6 +243,13 @@ impl Connector for Sqlite {
         Ok(Box::new(reader::Reader::start(session, request, wide)?))
     }
 
+    fn ddl(&self, plan: &Plan) -> Vec<String> {
+        let tables = plan.tables.iter();
+        tables
+            .map(|table| ddl::create_table(&table.target))
+            .collect()
+    }
+
     async fn define(&self, work: DefineWork) -> Result<()> {
         let mut session = self.open(Role::Target, Access::Create).await?;
         let defined = ddl::define(&mut session, &work).await;
@@ -247,13 +257,8 @@ impl Connector for Sqlite {
         defined
     }
 
-    async fn writer(
-        &self,
-        txn: TxnId,
-        table: TablePlan,
-        form: CellForm,
-    ) -> Result<Box<dyn TargetWriter>> {
-        let writer = writer::Writer::new(self.path.clone(), txn, &table, form);
+    async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
+        let writer = writer::Writer::new(self.path.clone(), txn, &table, table.form);
         Ok(Box::new(writer))
     }
 

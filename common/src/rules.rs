@@ -1,0 +1,82 @@
+//! What a job changes on the way, table by table: the "cleaning" of a migration. Pure data; what
+//! it does to rows is in [`crate::transform`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::SecretRef;
+
+/// The changes to one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRule {
+    /// The source's table, by its full name.
+    pub table: String,
+    /// Its name in the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rename: Option<String>,
+    /// An expression over the source's columns; rows for which it isn't true are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub computed: Vec<ComputedColumn>,
+}
+
+/// The changes to one column, done in this order: trim, null_if, mask, cast.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnRule {
+    /// The source's name.
+    pub column: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rename: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trim: Option<Trim>,
+    /// Values that become NULL, compared as canonical text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub null_if: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Mask>,
+    /// A type of the target, in its own spelling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cast: Option<String>,
+}
+
+/// Which ends of a text lose their white space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trim {
+    Both,
+    Left,
+    Right,
+}
+
+/// How a value is hidden. NULL stays NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mask {
+    /// The lower-case hexadecimal HMAC-SHA-256 of the canonical text under the salt: equal values
+    /// stay equal, across tables too.
+    Hash { salt: SecretRef },
+    /// One text for every value.
+    Redact { with: String },
+}
+
+/// A column that the source doesn't have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputedColumn {
+    pub column: String,
+    /// A type of the target, in its own spelling.
+    pub ty: String,
+    /// An expression over the source's columns.
+    pub expression: String,
+}
+
+/// A type of the source that becomes another one of the target, in all tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeCast {
+    /// Glob over the source's own spelling, without case: `tinyint(1)*`.
+    pub from: String,
+    pub to: String,
+}
