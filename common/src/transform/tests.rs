@@ -1,0 +1,1 @@
+//! Transforms: what rules and guards do to rows.
