@@ -63,17 +63,19 @@ pub struct JobArgs {
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-URLs: sqlite:PATH, mysql://USER:PASSWORD@HOST:PORT/DATABASE, mariadb://… (the same),
-postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=SCHEMA&sslmode=MODE (postgresql:// is the same; the
-default schema is public). A password may also come from STERNA_SOURCE_PASSWORD and
-STERNA_TARGET_PASSWORD, where no process list shows it.
+URLs:
+  sqlite:PATH
+  mysql://USER:PASSWORD@HOST:PORT/DATABASE                        (mariadb:// is the same)
+  postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=S&sslmode=M  (postgresql:// is the same)
+Without ?schema= it is PostgreSQL's schema public. A password may also come from
+STERNA_SOURCE_PASSWORD and STERNA_TARGET_PASSWORD, where no process list shows it.
 
 The same command again resumes. Ctrl-C stops cleanly; a second one leaves at once, which loses
 nothing but time. `sterna plan` with the same arguments shows first what will happen.
 
 Examples:
   sterna clone sqlite:app.db sqlite:copy.db
-  sterna clone mysql://me@db1/shop postgres://me@db2/shop?schema=shop --accept zero-date:orders.placed
+  sterna clone mysql://me@db1/shop postgres://me@db2/shop --accept zero-date:orders.placed
   sterna clone postgres://me@db1/shop postgres://me@db2/shop -x '*_tmp' --target-mode recreate
   sterna clone mariadb://me@db1/shop sqlite:shop.db -t orders -t 'customer*' -o json
   sterna clone -f job.toml")]
@@ -95,9 +97,12 @@ Takes the arguments of `sterna clone` or the job file of `sterna apply`. Needs n
 nothing, changes nothing. Exit status 0: the job can run as planned; 8: it would be refused, and
 everything in its way is listed.
 
-A column is exact (every value fits), widened (every value fits, the target's type allows more),
-guarded (a value that doesn't fit is found before it is written and stops the job, unless its loss is
-accepted) or lossy (a cast that changes values: refused unless accepted).
+Each column is
+  exact    every value fits
+  widened  every value fits, the target's type allows more or says less
+  guarded  a value that doesn't fit is found before it is written, and stops the job unless
+           its loss is accepted
+  lossy    the type itself changes values (a cast): refused unless accepted
 
 Examples:
   sterna plan mysql://me@db1/shop postgres://me@db2/shop
