@@ -16,7 +16,8 @@ pub fn json(outcome: &Outcome, spec: &JobSpec) -> Value {
     let plan = outcome.plan.as_ref();
     let facts = |of: fn(&common::plan::Plan) -> &EndpointFacts| plan.map(of);
     let tables = plan.iter().flat_map(|plan| &plan.tables);
-    let tables: Vec<Value> = tables.map(|one| table(one, spec)).collect();
+    let tables = (0u32..).zip(tables);
+    let tables: Vec<Value> = tables.map(|(no, one)| table(no, one, spec)).collect();
     let mut value = json!({
         "api_version": API_VERSION,
         "job": spec.name,
@@ -54,7 +55,7 @@ fn end(endpoint: &Endpoint, facts: Option<&EndpointFacts>) -> Value {
     })
 }
 
-fn table(table: &TablePlan, spec: &JobSpec) -> Value {
+fn table(no: u32, table: &TablePlan, spec: &JobSpec) -> Value {
     let name = table.source.full_name();
     let columns = table.columns.iter().zip(source_names(table));
     json!({
@@ -62,7 +63,7 @@ fn table(table: &TablePlan, spec: &JobSpec) -> Value {
         "target": table.target.full_name(),
         "rows_estimate": table.source.rows_estimate,
         "bytes_estimate": table.source.bytes_estimate,
-        "partitions": table.split.n(),
+        "partitions": table.split.classes(no).len(),
         "split": Cut::of(table, spec),
         "form": table.form,
         "columns": columns.map(|(one, source)| column(one, &name, &source)).collect::<Vec<_>>(),

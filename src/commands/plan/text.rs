@@ -69,13 +69,13 @@ fn end(endpoint: &Endpoint, facts: &EndpointFacts) -> String {
 fn tables(plan: &Plan, spec: &JobSpec) -> String {
     let names = |table: &TablePlan| (table.source.full_name(), table.target.full_name());
     let renamed = plan.tables.iter().map(names).any(|(from, to)| from != to);
-    let rows = plan.tables.iter().map(|table| {
+    let rows = (0u32..).zip(&plan.tables).map(|(no, table)| {
         let (from, to) = names(table);
         let mut row = vec![
             from,
             format!("~{}", output::count(table.source.rows_estimate)),
             format!("~{}", output::bytes(table.source.bytes_estimate)),
-            table.split.n().to_string(),
+            table.split.classes(no).len().to_string(),
             Cut::of(table, spec).to_string(),
         ];
         if renamed {
