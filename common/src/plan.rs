@@ -191,7 +191,8 @@ fn name(
     }
 }
 
-fn not_carried(object: &SchemaObject) -> String {
+/// What a plan says of an object that is left behind.
+pub fn not_carried(object: &SchemaObject) -> String {
     format!(
         "{} {} is not carried to another engine",
         object.kind, object.name
