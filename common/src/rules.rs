@@ -38,7 +38,9 @@ impl TableRule {
 
     /// The computed column of that name.
     pub fn computed(&self, name: &str) -> Option<&ComputedColumn> {
-        self.computed.iter().find(|computed| computed.column == name)
+        self.computed
+            .iter()
+            .find(|computed| computed.column == name)
     }
 }
 

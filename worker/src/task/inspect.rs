@@ -6,9 +6,7 @@ use common::job::{JobSpec, TargetMode};
 use common::limits;
 use common::naming;
 use common::plan::buckets_wanted;
-use common::schema::{
-    Catalog, EndpointFacts, InspectedTable, KeySample, TableRef, TableSchema,
-};
+use common::schema::{Catalog, EndpointFacts, InspectedTable, KeySample, TableRef, TableSchema};
 use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
