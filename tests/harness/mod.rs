@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod leftovers;
 pub mod oracle;
 pub mod oracle_schema;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod server;

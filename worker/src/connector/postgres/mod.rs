@@ -1,4 +1,21 @@
-//! PostgreSQL 14 and newer.
+//! PostgreSQL 13 and newer.
+//!
+//! | file | what |
+//! |---|---|
+//! | `session` | connections, pinned settings, deadlines |
+//! | `types`, `quote` | selecting and storing cells; names and values as SQL |
+//! | `inspect`, `sample` | catalogue, key bounds |
+//! | `reader`, `writer` | rows out and in, by COPY |
+//! | `fence`, `prepared`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+//! | `ddl`, `define` | text of definitions; tasks that run them |
+//! | `error` | what a SQLSTATE means |
+
+mod ddl;
+mod define;
+mod error;
+mod inspect;
+mod quote;
+mod session;
 
 use async_trait::async_trait;
 use common::code::Code;
@@ -7,6 +24,7 @@ use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
 use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
 
+use self::session::{Host, Purpose};
 use super::{
     Connector, DefineWork, Error, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
     SourceReader, TargetWriter,
@@ -15,12 +33,16 @@ use crate::secret::Secrets;
 
 /// A PostgreSQL database.
 #[derive(Clone)]
-pub struct Postgres {}
+pub struct Postgres {
+    host: Host,
+}
 
 impl Postgres {
     pub fn new(endpoint: &Endpoint, secrets: &Secrets) -> Result<Postgres> {
-        secrets.resolve(endpoint)?;
-        Ok(Postgres {})
+        let password = secrets.resolve(endpoint)?;
+        Ok(Postgres {
+            host: Host::new(endpoint, password.as_ref())?,
+        })
     }
 }
 
@@ -30,8 +52,8 @@ fn not_built() -> Error {
 
 #[async_trait]
 impl Connector for Postgres {
-    async fn inspect(&self, _role: Role, _spec: &JobSpec) -> Result<Inspection> {
-        Err(not_built())
+    async fn inspect(&self, role: Role, spec: &JobSpec) -> Result<Inspection> {
+        inspect::inspect(&self.host, role, spec).await
     }
 
     async fn sample(&self, _table: TableSchema, _buckets: u32) -> Result<InspectedTable> {
@@ -42,20 +64,25 @@ impl Connector for Postgres {
         Err(not_built())
     }
 
-    async fn occupied(&self, _tables: &[TableRef]) -> Result<Vec<Occupied>> {
-        Err(not_built())
+    async fn occupied(&self, tables: &[TableRef]) -> Result<Vec<Occupied>> {
+        let mut session = self.host.open(Role::Target, Purpose::Read).await?;
+        let mut found = Vec::with_capacity(tables.len());
+        for table in tables {
+            found.push(define::occupied(&mut session, &self.host, table).await?);
+        }
+        Ok(found)
     }
 
     async fn read(&self, _request: ReadRequest) -> Result<Box<dyn SourceReader>> {
         Err(not_built())
     }
 
-    fn ddl(&self, _plan: &Plan) -> Vec<String> {
-        Vec::new()
+    fn ddl(&self, plan: &Plan) -> Vec<String> {
+        ddl::plan(plan, &self.host.schema)
     }
 
-    async fn define(&self, _work: DefineWork) -> Result<()> {
-        Err(not_built())
+    async fn define(&self, work: DefineWork) -> Result<()> {
+        define::run(&self.host, work).await
     }
 
     async fn writer(&self, _txn: TxnId, _table: TablePlan) -> Result<Box<dyn TargetWriter>> {
