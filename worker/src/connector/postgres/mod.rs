@@ -14,6 +14,13 @@ mod ddl;
 mod define;
 mod error;
 mod inspect;
+mod inspect_native;
+mod inspect_sql;
+mod inspect_tables;
+mod inspect_types;
+mod objects;
+mod objects_after;
+mod objects_sql;
 mod quote;
 mod session;
 
