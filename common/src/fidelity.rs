@@ -98,3 +98,32 @@ pub struct Acceptance {
     /// Glob over `table.column` (or `schema.table.column`) of the source; `*` = every column.
     pub column: String,
 }
+
+impl std::str::FromStr for Acceptance {
+    type Err = String;
+
+    /// `CODE:table.column`; a plain `*` stands for every column.
+    fn from_str(text: &str) -> Result<Acceptance, String> {
+        let wanted = "write CODE:table.column, as in zero-date:orders.shipped";
+        let (code, column) = text
+            .split_once(':')
+            .ok_or_else(|| format!("{text:?} has no colon; {wanted}"))?;
+        let Some(loss) = Loss::ALL.iter().find(|loss| loss.code() == code) else {
+            let codes: Vec<&str> = Loss::ALL.iter().map(|loss| loss.code()).collect();
+            let hint = match crate::job_file::nearest(code, &codes) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("use one of {}", codes.join(", ")),
+            };
+            return Err(format!("{code:?} is not a code of a loss; {hint}"));
+        };
+        if column != "*" && !column.contains('.') {
+            return Err(format!("{column:?} names no table; {wanted}"));
+        }
+        globset::Glob::new(column)
+            .map_err(|error| format!("{column:?} is not a pattern: {}", error.kind()))?;
+        Ok(Acceptance {
+            loss: *loss,
+            column: column.to_owned(),
+        })
+    }
+}

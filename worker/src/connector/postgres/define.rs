@@ -7,7 +7,7 @@ use common::code::Code;
 use common::job::TargetMode;
 use common::limits;
 use common::plan::TablePlan;
-use common::schema::{Engine, TableRef, TableSchema};
+use common::schema::{Engine, Member, TableRef, TableSchema};
 use common::task::TaskKind;
 
 use super::ddl;
@@ -80,8 +80,8 @@ async fn occupied_at(session: &mut Session, schema: &str, name: &str) -> Result<
     let Some(kind) = session.cell(&exists).await? else {
         return Ok(Occupied::Absent);
     };
-    // A partition's rows are its own, not its parent's.
-    let only = if kind == "r" || kind == "p" { "ONLY " } else { "" };
+    // What inherits from it has rows of its own.
+    let only = if kind == "r" { "ONLY " } else { "" };
     let look = format!("SELECT 1::text FROM {only}{} LIMIT 1", qualified(schema, name));
     Ok(match session.cell(&look).await? {
         Some(_) => Occupied::HoldsRows,
@@ -101,9 +101,13 @@ async fn create(at: &mut Target, work: &DefineWork) -> Result<()> {
             at.session.run(&sql).await?;
         }
     }
-    if work.spec.target_mode == TargetMode::Recreate {
-        define_objects::undo_after_data(at, work).await?;
-        drop_tables(at, &work.tables).await?;
+    match work.spec.target_mode {
+        TargetMode::Recreate => {
+            define_objects::undo_after_data(at, work).await?;
+            drop_tables(at, &work.tables).await?;
+        }
+        TargetMode::Truncate => truncate(at, &work.tables).await?,
+        TargetMode::RequireEmpty | TargetMode::Append => {}
     }
     define_objects::with_tables(at, work).await
 }
@@ -150,26 +154,48 @@ pub async fn create_table(at: &mut Target, plan: &TablePlan, mode: TargetMode) -
         return define_objects::attempt(at, &sql).await;
     }
     compare(at, table).await?;
-    match mode {
-        // An empty one with these columns is what an earlier run of this task has made.
-        TargetMode::RequireEmpty if found == Occupied::HoldsRows => {
-            let what = format!("table {} holds rows", table.full_name());
-            return Err(Error::permanent(Code::TargetNotEmpty, what));
-        }
-        TargetMode::RequireEmpty | TargetMode::Append | TargetMode::Recreate => {}
-        TargetMode::Truncate => {
-            // ONLY: a partitioned table's rows are its partitions', each a table of the job.
-            let name = ddl::name(table, &at.schema);
-            let sql = match table.member {
-                Some(common::schema::Member::Root) => return Ok(Made::Done),
-                _ => format!("DELETE FROM ONLY {name}"),
-            };
-            at.session
-                .run_within(&sql, limits::DEFINE_DEADLINE_MS)
-                .await?;
-        }
+    // An empty one with these columns is what an earlier run of this task has made.
+    if mode == TargetMode::RequireEmpty && found == Occupied::HoldsRows {
+        let what = format!("table {} holds rows", table.full_name());
+        return Err(Error::permanent(Code::TargetNotEmpty, what));
     }
     Ok(Made::Done)
+}
+
+/// Empties what is there, after a look at its columns; all at once, for the keys between them.
+async fn truncate(at: &mut Target, tables: &[TablePlan]) -> Result<()> {
+    let mut names = Vec::new();
+    for plan in tables {
+        let table = &plan.target;
+        let schema = table.schema.clone().unwrap_or_else(|| at.schema.clone());
+        let found = occupied_at(&mut at.session, &schema, &table.name).await?;
+        if found == Occupied::Absent {
+            continue;
+        }
+        compare(at, table).await?;
+        // The partitions of a partitioned table are tables of the job, or rows of this one.
+        let only = match plan.source.member {
+            Some(Member::Root) if ddl::is_native(plan) => continue,
+            _ if is_partitioned(at, table).await? => "",
+            _ => "ONLY ",
+        };
+        names.push(format!("{only}{}", ddl::name(table, &at.schema)));
+    }
+    if !names.is_empty() {
+        let sql = format!("TRUNCATE TABLE {}", names.join(", "));
+        at.session
+            .run_within(&sql, limits::DEFINE_DEADLINE_MS)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn is_partitioned(at: &mut Target, table: &TableSchema) -> Result<bool> {
+    let sql = format!(
+        "SELECT (relkind = 'p')::text FROM pg_catalog.pg_class WHERE oid = {}::regclass",
+        text(&ddl::name(table, &at.schema))
+    );
+    Ok(at.session.cell(&sql).await?.as_deref() == Some("true"))
 }
 
 /// What came of an attempt.

@@ -36,6 +36,18 @@ impl Failed {
         Failed::unreachable(format!("{endpoint}: no answer in time to {what}"))
     }
 
+    /// The connection can't be used after it: the server closed it, or never answered.
+    pub fn is_fatal(&self) -> bool {
+        self.sqlstate.is_empty() || self.error.failure.code == Code::Unreachable
+    }
+
+    /// Says first what it is about.
+    pub fn about(mut self, subject: &str) -> Failed {
+        let what = &mut self.error.failure.what;
+        *what = format!("{subject}: {what}");
+        self
+    }
+
     /// A connection that can't be used any more.
     pub fn unreachable(what: String) -> Failed {
         Failed {

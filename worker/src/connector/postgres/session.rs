@@ -4,16 +4,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::code::Code;
 use common::job::Endpoint;
 use common::limits;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, ValueRef};
 use tokio::time::timeout;
 use url::Url;
 
+use super::copytext::Encoder;
 use super::error::{Failed, classify};
 use super::quote::{ident, text};
 use crate::connector::percent::decode;
@@ -69,6 +72,8 @@ pub struct Session {
     conn: Option<PgConnection>,
     name: String,
     role: Role,
+    /// A statement is under way, or was cut off: nothing else can be sent.
+    busy: bool,
     pub facts: ServerFacts,
 }
 
@@ -149,6 +154,7 @@ impl Host {
             conn: Some(conn),
             name: self.name.clone(),
             role,
+            busy: false,
             facts: ServerFacts::default(),
         };
         session.pin(purpose, &self.schema).await?;
@@ -283,58 +289,70 @@ impl Session {
         Ok(row.and_then(|row| row.into_iter().next().flatten()))
     }
 
-    /// COPY FROM STDIN: all of `data`, or an error. Returns the rows the server says it took.
-    pub async fn copy_in(&mut self, sql: &str, data: &[u8]) -> Result<u64, Failed> {
-        let conn = self.conn()?;
+    /// COPY FROM STDIN: all that `encoder` gives, or an error. Returns the rows the server says it
+    /// took. Cut off half way, the session is good for nothing more.
+    pub async fn copy_in(&mut self, sql: &str, mut encoder: Encoder<'_>) -> Result<u64, Error> {
+        let (name, role) = (self.name.clone(), self.role);
         let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
-        let copied = timeout(deadline, async {
-            let mut copy = conn.copy_in_raw(sql).await?;
-            for piece in data.chunks(COPY_PIECE_BYTES) {
-                copy.send(piece).await?;
+        let conn = self.conn()?;
+        let copied = timeout(deadline, copy_pieces(conn, sql, &mut encoder));
+        let copied = match copied.await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(Interrupted::Driver(error))) => {
+                let failed = classify(&error, &name, role);
+                match failed.is_fatal() {
+                    true => return Err(failed.into()),
+                    false => Err(failed.into()),
+                }
             }
-            copy.finish().await
-        });
-        let copied = copied.await;
-        self.answered(copied, sql)
+            Ok(Err(Interrupted::Cell(error))) => return Err(error),
+            Err(_) => return Err(Failed::late(&name, "load rows").into()),
+        };
+        self.busy = false;
+        copied
     }
 
-    /// COPY TO STDOUT: every piece the server sends (a row, as it happens) goes to `each`, which
-    /// ends it by an error. A future dropped half way leaves a session that must be dropped too.
-    pub async fn copy_out<E: From<Failed>>(
-        &mut self,
-        sql: &str,
-        mut each: impl AsyncFnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// COPY TO STDOUT: bytes as the server sends them. Until their end the session is good for
+    /// nothing else.
+    pub async fn copy_out(&mut self, sql: &str) -> Result<Pieces<'_>, Failed> {
         let (name, role) = (self.name.clone(), self.role);
-        // Until its end the connection is good for nothing else.
-        let Some(mut conn) = self.conn.take() else {
-            return Err(self.broken().into());
+        let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
+        self.conn()?;
+        let Some(conn) = self.conn.as_mut() else {
+            return Err(Failed::unreachable(name));
         };
-        {
-            let mut pieces = conn
-                .copy_out_raw(sql)
-                .await
-                .map_err(|e| classify(&e, &name, role))?;
-            while let Some(piece) = next_piece(&mut pieces, &name, role).await? {
-                each(&piece).await?;
-            }
+        match timeout(deadline, conn.copy_out_raw(sql)).await {
+            Err(_) => Err(Failed::late(&name, "read rows")),
+            Ok(Err(error)) => Err(classify(&error, &name, role)),
+            Ok(Ok(stream)) => Ok(Pieces {
+                stream,
+                busy: &mut self.busy,
+                name,
+                role,
+            }),
         }
-        self.conn = Some(conn);
-        Ok(())
     }
 
     /// False once a statement was cut off: nothing can be sent any more.
     pub fn is_alive(&self) -> bool {
-        self.conn.is_some()
+        self.conn.is_some() && !self.busy
     }
 
-    fn broken(&self) -> Failed {
-        Failed::unreachable(format!("{}: the connection is gone", self.name))
-    }
-
+    /// The connection, busy until [`Session::answered`] or the end of a copy says otherwise.
     fn conn(&mut self) -> Result<&mut PgConnection, Failed> {
-        let broken = self.broken();
-        self.conn.as_mut().ok_or(broken)
+        if self.busy {
+            self.close();
+        }
+        match &mut self.conn {
+            Some(conn) => {
+                self.busy = true;
+                Ok(conn)
+            }
+            None => {
+                let what = format!("{}: the connection is gone", self.name);
+                Err(Failed::unreachable(what))
+            }
+        }
     }
 
     /// Sorts an answer; anything but the server's own refusal ends the session.
@@ -343,21 +361,22 @@ impl Session {
         answer: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
         what: &str,
     ) -> Result<T, Failed> {
-        match answer {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                let failed = classify(&error, &self.name, self.role);
-                if failed.error.failure.code == Code::Unreachable || failed.sqlstate.is_empty() {
-                    self.close();
-                }
-                Err(failed)
+        let failed = match answer {
+            Ok(Ok(value)) => {
+                self.busy = false;
+                return Ok(value);
             }
+            Ok(Err(error)) => classify(&error, &self.name, self.role),
             Err(_) => {
-                self.close();
                 let what: String = what.chars().take(60).collect();
-                Err(Failed::late(&self.name, &what))
+                Failed::late(&self.name, &what)
             }
+        };
+        match failed.is_fatal() {
+            true => self.close(),
+            false => self.busy = false,
         }
+        Err(failed)
     }
 
     /// Closes the socket at once, whatever is under way on it.
@@ -372,20 +391,53 @@ fn vouched(sql: &str) -> sqlx::RawSql {
     sqlx::raw_sql(AssertSqlSafe(sql))
 }
 
-async fn next_piece<S>(
-    pieces: &mut S,
-    name: &str,
+/// What ended a COPY FROM STDIN early.
+enum Interrupted {
+    Driver(sqlx::Error),
+    /// A cell that can't be written.
+    Cell(Error),
+}
+
+async fn copy_pieces(
+    conn: &mut PgConnection,
+    sql: &str,
+    encoder: &mut Encoder<'_>,
+) -> Result<u64, Interrupted> {
+    let mut copy = conn.copy_in_raw(sql).await.map_err(Interrupted::Driver)?;
+    let mut piece = Vec::with_capacity(COPY_PIECE_BYTES * 2);
+    loop {
+        piece.clear();
+        encoder
+            .fill(&mut piece, COPY_PIECE_BYTES)
+            .map_err(Interrupted::Cell)?;
+        if piece.is_empty() {
+            return copy.finish().await.map_err(Interrupted::Driver);
+        }
+        copy.send(&piece[..]).await.map_err(Interrupted::Driver)?;
+    }
+}
+
+/// See [`Session::copy_out`].
+pub struct Pieces<'a> {
+    stream: BoxStream<'a, sqlx::Result<Bytes>>,
+    busy: &'a mut bool,
+    name: String,
     role: Role,
-) -> Result<Option<bytes::Bytes>, Failed>
-where
-    S: Stream<Item = sqlx::Result<bytes::Bytes>> + Unpin,
-{
-    let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
-    match timeout(deadline, pieces.next()).await {
-        Err(_) => Err(Failed::late(name, "read rows")),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(piece))) => Ok(Some(piece)),
-        Ok(Some(Err(error))) => Err(classify(&error, name, role)),
+}
+
+impl Pieces<'_> {
+    /// None = the end, and the session is free again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
+        let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
+        match timeout(deadline, self.stream.next()).await {
+            Err(_) => Err(Failed::late(&self.name, "read rows")),
+            Ok(Some(Ok(piece))) => Ok(Some(piece)),
+            Ok(Some(Err(error))) => Err(classify(&error, &self.name, self.role)),
+            Ok(None) => {
+                *self.busy = false;
+                Ok(None)
+            }
+        }
     }
 }
 
