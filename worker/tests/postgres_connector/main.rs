@@ -5,4 +5,5 @@ mod postgres;
 mod roundtrip;
 mod sampling;
 mod support;
+mod torture;
 mod two_phase;

@@ -136,7 +136,7 @@ pub async fn digest(connector: &Postgres, request: ReadRequest) -> Digest {
     digest
 }
 
-fn digest_columns(request: &ReadRequest) -> Vec<DigestColumn> {
+pub fn digest_columns(request: &ReadRequest) -> Vec<DigestColumn> {
     let columns = request.canonical.copied_columns();
     columns
         .map(|column| DigestColumn::new(&column.canonical, request.form))
