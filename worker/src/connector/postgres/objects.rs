@@ -215,9 +215,7 @@ fn kinds_not_carried() -> String {
     };
     let global = |kind: &str, class: &str, name: &str, rest: &str| {
         let own = own(class, "x.oid");
-        format!(
-            "SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}"
-        )
+        format!("SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}")
     };
     let aggregate = format!(
         " AND x.prokind = 'a' AND NOT EXISTS (SELECT FROM pg_aggregate g, pg_proc p WHERE \
@@ -229,7 +227,12 @@ fn kinds_not_carried() -> String {
     let queries = [
         scoped("foreign table", "pg_class", "rel", " AND x.relkind = 'f'"),
         scoped("base type", "pg_type", "typ", base),
-        scoped("range type with a canonical function", "pg_type", "typ", range),
+        scoped(
+            "range type with a canonical function",
+            "pg_type",
+            "typ",
+            range,
+        ),
         scoped("aggregate", "pg_proc", "pro", &aggregate),
         scoped("operator", "pg_operator", "opr", ""),
         scoped("operator class", "pg_opclass", "opc", ""),
@@ -246,7 +249,12 @@ fn kinds_not_carried() -> String {
             "",
         ),
         global("language", "pg_language", "x.lanname::text", ""),
-        global("foreign data wrapper", "pg_foreign_data_wrapper", "x.fdwname::text", ""),
+        global(
+            "foreign data wrapper",
+            "pg_foreign_data_wrapper",
+            "x.fdwname::text",
+            "",
+        ),
         global("foreign server", "pg_foreign_server", "x.srvname::text", ""),
         global("publication", "pg_publication", "x.pubname::text", ""),
         global(
@@ -257,7 +265,12 @@ fn kinds_not_carried() -> String {
         ),
         global("event trigger", "pg_event_trigger", "x.evtname::text", ""),
         global("access method", "pg_am", "x.amname::text", ""),
-        global("transform", "pg_transform", "format_type(x.trftype, NULL)", ""),
+        global(
+            "transform",
+            "pg_transform",
+            "format_type(x.trftype, NULL)",
+            "",
+        ),
     ];
     format!(
         "SELECT kind, count(*) AS count, (array_to_string((array_agg(name ORDER BY name))\

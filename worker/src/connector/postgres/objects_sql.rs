@@ -37,9 +37,7 @@ pub fn object(kind: &str, name: &str, relation: &str, statements: &[&str], undo:
 
 pub fn namespaced(class: &str, alias: &str, namespace: &str) -> String {
     let own = own(class, &format!("{alias}.oid"));
-    format!(
-        "JOIN pg_namespace n ON n.oid = {alias}.{namespace} WHERE {SCHEMAS} AND {own}"
-    )
+    format!("JOIN pg_namespace n ON n.oid = {alias}.{namespace} WHERE {SCHEMAS} AND {own}")
 }
 
 /// What tables may need, in an order that mostly works.
@@ -182,6 +180,7 @@ fn sequences() -> String {
     )
 }
 
+/// All but the constructors of range types, which come with their types.
 fn functions() -> String {
     let name = "p.oid::regprocedure::text";
     let word = "CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END";
@@ -195,16 +194,17 @@ fn functions() -> String {
         "CREATE OR REPLACE PROCEDURE ",
         "n.nspname",
     );
-    let create = format!(
-        "rtrim(CASE p.prokind WHEN 'p' THEN {procedure} ELSE {function} END, E'\\n')"
-    );
+    let create =
+        format!("rtrim(CASE p.prokind WHEN 'p' THEN {procedure} ELSE {function} END, E'\\n')");
     let comment = format!(
         "CASE WHEN obj_description(p.oid, 'pg_proc') IS NOT NULL THEN format('COMMENT ON %s %s IS \
          %L', {word}, {name}, obj_description(p.oid, 'pg_proc')) END"
     );
     let undo = format!("format('DROP %s IF EXISTS %s', {word}, {name})");
     format!(
-        "SELECT {} FROM pg_proc p {} AND p.prokind IN ('f', 'p', 'w') ORDER BY p.oid",
+        "SELECT {} FROM pg_proc p {} AND p.prokind IN ('f', 'p', 'w') AND NOT EXISTS (SELECT \
+         FROM pg_depend i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype \
+         = 'i') ORDER BY p.oid",
         object(
             "CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END",
             name,
@@ -219,9 +219,8 @@ fn functions() -> String {
 /// Those with plain arguments; the others are in [`not_carried`].
 fn aggregates() -> String {
     let full = "p.oid::regprocedure::text";
-    let start = format!(
-        "CASE WHEN p.pronargs = 0 THEN replace({full}, '()', '(*)') ELSE {full} END"
-    );
+    let start =
+        format!("CASE WHEN p.pronargs = 0 THEN replace({full}, '()', '(*)') ELSE {full} END");
     let proc = |word: &str, column: &str| {
         format!("CASE WHEN g.{column} <> 0 THEN '{word} = ' || g.{column}::regproc END")
     };
@@ -248,4 +247,5 @@ fn aggregates() -> String {
     )
 }
 
-pub const PLAIN: &str = "g.aggkind = 'n' AND g.aggmtransfn = 0 AND g.aggsortop = 0 AND p.provariadic = 0";
+pub const PLAIN: &str =
+    "g.aggkind = 'n' AND g.aggmtransfn = 0 AND g.aggsortop = 0 AND p.provariadic = 0";
