@@ -14,7 +14,7 @@ pub fn schema(server: &Server, database: &str) -> BTreeMap<String, String> {
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("-- Name: ") {
             header = name.split("; Owner: ").next().unwrap_or(name).to_owned();
-        } else if !line.starts_with("--") && !line.trim().is_empty() {
+        } else if !line.starts_with(['-', '\\']) && !line.trim().is_empty() {
             let body = objects.entry(header.clone()).or_default();
             body.push_str(line);
             body.push('\n');
