@@ -31,6 +31,11 @@ pub fn canonical(document: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Whether `text` is JSON, as [`canonical`] understands it.
+pub fn is_document(text: &[u8]) -> bool {
+    matches!(canonical(text), Cow::Owned(_))
+}
+
 /// Reads `text` once and writes the canonical form as it goes; None = this isn't JSON.
 struct Parser<'a> {
     text: &'a [u8],
