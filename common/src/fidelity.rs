@@ -50,10 +50,10 @@ losses! {
     DateRange = "date-range", "dates before the year 1, after 9999, or infinite", "becomes NULL";
     NulInText = "nul-in-text", "text with a NUL byte", "the NUL bytes are removed";
     NotANumber = "not-a-number", "NaN and infinite numbers", "becomes NULL";
-    NumberRange = "number-range", "numbers with more digits than the target's type", "is rounded to the digits there are; one too large still stops the job";
+    NumberRange = "number-range", "numbers and times beyond the target's type, or with more digits", "is rounded to the digits there are; one too large still stops the job";
     NegativeZero = "negative-zero", "the floating-point number -0", "becomes 0";
     StorageClass = "storage-class", "values of another kind than the column's type", "becomes what the source's own CAST makes of it";
-    TextLength = "text-length", "text longer than the target's type", "is cut off";
+    TextLength = "text-length", "text or bytes longer than the target's type", "is cut off";
     NotAMember = "not-a-member", "values that are not in an enumeration's list", "becomes NULL";
     InvalidText = "invalid-text", "text that is not valid in its character set", "the invalid bytes become U+FFFD";
     TypeCast = "type-cast", "a cast that may change values", "the target's type decides";
@@ -97,4 +97,33 @@ pub struct Acceptance {
     pub loss: Loss,
     /// Glob over `table.column` (or `schema.table.column`) of the source; `*` = every column.
     pub column: String,
+}
+
+impl std::str::FromStr for Acceptance {
+    type Err = String;
+
+    /// `CODE:table.column`; a plain `*` stands for every column.
+    fn from_str(text: &str) -> Result<Acceptance, String> {
+        let wanted = "write CODE:table.column, as in zero-date:orders.shipped";
+        let (code, column) = text
+            .split_once(':')
+            .ok_or_else(|| format!("{text:?} has no colon; {wanted}"))?;
+        let Some(loss) = Loss::ALL.iter().find(|loss| loss.code() == code) else {
+            let codes: Vec<&str> = Loss::ALL.iter().map(|loss| loss.code()).collect();
+            let hint = match crate::job_file::nearest(code, &codes) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("use one of {}", codes.join(", ")),
+            };
+            return Err(format!("{code:?} is not a code of a loss; {hint}"));
+        };
+        if column != "*" && !column.contains('.') {
+            return Err(format!("{column:?} names no table; {wanted}"));
+        }
+        globset::Glob::new(column)
+            .map_err(|error| format!("{column:?} is not a pattern: {}", error.kind()))?;
+        Ok(Acceptance {
+            loss: *loss,
+            column: column.to_owned(),
+        })
+    }
 }

@@ -99,9 +99,20 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     } else {
         CellForm::Canonical
     };
+    let mut catalog = catalog;
+    let mut read_notes = Vec::new();
+    for table in &mut catalog.tables {
+        let (from, to) = (catalog.source.engine, catalog.target.engine);
+        read_notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
+    }
     let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
-    let mut notes: Vec<String> = catalog.notes.into_iter().chain(mapped.notes).collect();
+    let mut notes: Vec<String> = catalog
+        .notes
+        .into_iter()
+        .chain(read_notes)
+        .chain(mapped.notes)
+        .collect();
     let objects = match same_engine {
         true => catalog.objects,
         false => {

@@ -22,6 +22,40 @@ pub struct TableRule {
     pub computed: Vec<ComputedColumn>,
 }
 
+impl TableRule {
+    /// The change to a column of the source.
+    pub fn of(&self, column: &str) -> Option<&ColumnRule> {
+        self.columns.iter().find(|rule| rule.column == column)
+    }
+
+    /// The change that made the column called `name` after the rule.
+    pub fn behind(&self, name: &str) -> Option<&ColumnRule> {
+        let renamed = |rule: &&ColumnRule| rule.rename.as_deref() == Some(name);
+        let kept = |rule: &&ColumnRule| rule.column == name && rule.rename.is_none();
+        let found = self.columns.iter().find(renamed);
+        found.or_else(|| self.columns.iter().find(kept))
+    }
+
+    /// The computed column of that name.
+    pub fn computed(&self, name: &str) -> Option<&ComputedColumn> {
+        self.computed
+            .iter()
+            .find(|computed| computed.column == name)
+    }
+}
+
+impl ColumnRule {
+    /// What the column is called in the target.
+    pub fn name(&self) -> &str {
+        self.rename.as_deref().unwrap_or(&self.column)
+    }
+
+    /// Whether values may come out as others, beyond what the target's type does.
+    pub fn changes_values(&self) -> bool {
+        self.trim.is_some() || !self.null_if.is_empty() || self.mask.is_some()
+    }
+}
+
 /// The changes to one column, done in this order: trim, null_if, mask, cast.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnRule {
@@ -79,4 +113,14 @@ pub struct TypeCast {
     /// Glob over the source's own spelling, without case: `tinyint(1)*`.
     pub from: String,
     pub to: String,
+}
+
+impl TypeCast {
+    /// Whether a column of this type is meant.
+    pub fn takes(&self, native_type: &str) -> bool {
+        let glob = globset::GlobBuilder::new(&self.from)
+            .case_insensitive(true)
+            .build();
+        glob.is_ok_and(|glob| glob.compile_matcher().is_match(native_type))
+    }
 }

@@ -9,6 +9,9 @@ use super::*;
 fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
     let table = TableStatus {
         name: "t".into(),
+        target: "t".into(),
+        cut: None,
+        accepted: Vec::new(),
         rows_estimated: 1,
         bytes_estimated: 1,
         rows_copied: 0,
