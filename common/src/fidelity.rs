@@ -2,8 +2,11 @@
 //! by which the user may accept what happens to it. Nothing is changed without one.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::job_file::nearest;
 
 /// What becomes of a column's values in the target's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,31 +102,78 @@ pub struct Acceptance {
     pub column: String,
 }
 
-impl std::str::FromStr for Acceptance {
+impl FromStr for Loss {
     type Err = String;
 
-    /// `CODE:table.column`; a plain `*` stands for every column.
-    fn from_str(text: &str) -> Result<Acceptance, String> {
-        let wanted = "write CODE:table.column, as in zero-date:orders.shipped";
-        let (code, column) = text
-            .split_once(':')
-            .ok_or_else(|| format!("{text:?} has no colon; {wanted}"))?;
-        let Some(loss) = Loss::ALL.iter().find(|loss| loss.code() == code) else {
-            let codes: Vec<&str> = Loss::ALL.iter().map(|loss| loss.code()).collect();
-            let hint = match crate::job_file::nearest(code, &codes) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("use one of {}", codes.join(", ")),
+    fn from_str(text: &str) -> Result<Loss, String> {
+        let found = Loss::ALL.iter().find(|loss| loss.code() == text);
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = Loss::ALL.iter().map(|loss| loss.code()).collect();
+            let hint = match nearest(text, &known) {
+                Some(near) => format!("did you mean {near}? "),
+                None => String::new(),
             };
-            return Err(format!("{code:?} is not a code of a loss; {hint}"));
-        };
-        if column != "*" && !column.contains('.') {
-            return Err(format!("{column:?} names no table; {wanted}"));
-        }
-        globset::Glob::new(column)
-            .map_err(|error| format!("{column:?} is not a pattern: {}", error.kind()))?;
-        Ok(Acceptance {
-            loss: *loss,
-            column: column.to_owned(),
+            let known = known.join(", ");
+            format!("there is no loss {text:?}; {hint}The codes are {known}")
         })
+    }
+}
+
+impl Acceptance {
+    /// Whether it accepts `loss` for a column of the source's table of this full name.
+    pub fn covers(&self, loss: Loss, table: &str, column: &str) -> bool {
+        let name = format!("{table}.{column}");
+        let matches = |glob: globset::Glob| glob.compile_matcher().is_match(&name);
+        self.loss == loss
+            && (self.column == "*" || globset::Glob::new(&self.column).is_ok_and(matches))
+    }
+}
+
+impl FromStr for Acceptance {
+    type Err = String;
+
+    /// `CODE:table.column`.
+    fn from_str(text: &str) -> Result<Acceptance, String> {
+        let (code, column) = text.split_once(':').unwrap_or((text, ""));
+        let loss: Loss = code.parse()?;
+        if column != "*" && !column.contains('.') {
+            return Err(format!(
+                "say for which column: {code}:TABLE.COLUMN, where both may be patterns, or {code}:*"
+            ));
+        }
+        match globset::Glob::new(column) {
+            Ok(_) => Ok(Acceptance {
+                loss,
+                column: column.to_owned(),
+            }),
+            Err(error) => Err(format!("{column:?} is not a pattern: {}", error.kind())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acceptance_names_a_loss_and_a_column() {
+        let accepted: Acceptance = "zero-date:orders.placed".parse().expect("valid");
+        assert_eq!(accepted.loss, Loss::ZeroDate);
+        assert_eq!(accepted.column, "orders.placed");
+        for text in [
+            "zero-date",
+            "zero-date:",
+            "zero-date:orders",
+            "zero-date:[.x",
+        ] {
+            assert!(text.parse::<Acceptance>().is_err(), "{text}");
+        }
+        assert!(accepted.covers(Loss::ZeroDate, "orders", "placed"));
+        assert!(!accepted.covers(Loss::ZeroDate, "archive.orders", "placed"));
+        assert!(!accepted.covers(Loss::DateRange, "orders", "placed"));
+        assert!(!accepted.covers(Loss::ZeroDate, "orders", "changed"));
+        let error = "zero-dates:*".parse::<Acceptance>().expect_err("unknown");
+        assert!(error.contains("did you mean zero-date?"), "{error}");
+        assert!(error.contains("nul-in-text"), "{error}");
     }
 }

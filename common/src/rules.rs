@@ -1,6 +1,8 @@
 //! What a job changes on the way, table by table: the "cleaning" of a migration. Pure data; what
 //! it does to rows is in [`crate::transform`].
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::job::SecretRef;
@@ -122,5 +124,39 @@ impl TypeCast {
             .case_insensitive(true)
             .build();
         glob.is_ok_and(|glob| glob.compile_matcher().is_match(native_type))
+    }
+}
+
+impl FromStr for TypeCast {
+    type Err = String;
+
+    /// `FROM=TO`.
+    fn from_str(text: &str) -> Result<TypeCast, String> {
+        let (from, to) = text.split_once('=').unwrap_or_default();
+        let (from, to) = (from.trim().to_owned(), to.trim().to_owned());
+        if from.is_empty() || to.is_empty() {
+            return Err("write FROM=TO, as in 'tinyint(1)=boolean'".to_owned());
+        }
+        match globset::Glob::new(&from) {
+            Ok(_) => Ok(TypeCast { from, to }),
+            Err(error) => Err(format!("{from:?} is not a pattern: {}", error.kind())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cast_has_two_types() {
+        let cast: TypeCast = "tinyint(1) = boolean".parse().expect("a cast");
+        assert_eq!(
+            (cast.from.as_str(), cast.to.as_str()),
+            ("tinyint(1)", "boolean")
+        );
+        for text in ["", "a", "a=", "=b", "[=boolean"] {
+            assert!(text.parse::<TypeCast>().is_err(), "{text}");
+        }
     }
 }

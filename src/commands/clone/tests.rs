@@ -92,11 +92,3 @@ fn wrong_rows_are_copied_again_when_asked() {
     let again = decide(Some(&spoiled), true, TargetMode::RequireEmpty);
     assert_eq!(again, Next::Resume);
 }
-
-#[test]
-fn a_job_is_named_after_its_target() {
-    assert_eq!(job_name("sqlite:/x/copy.db"), "copy");
-    assert_eq!(job_name("sqlite:/x/Chinook v2.sqlite"), "Chinook_v2");
-    assert_eq!(job_name("mysql://me@h:3306/shop?tls=1"), "shop");
-    assert_eq!(job_name("sqlite:/x/.db"), "clone");
-}

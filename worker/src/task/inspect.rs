@@ -11,13 +11,17 @@ use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::connector::{Connector, Error, Inspection, Occupied, Result, Role};
-use crate::task::TaskContext;
+use crate::task::{TaskContext, shaped};
 
 const NAMES_SHOWN_MAX: usize = 10;
 
 pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     let (source, target) = (ctx.source()?, ctx.target()?);
     let spec = &ctx.job.spec;
+    for rule in &spec.rules {
+        // A salt that isn't there is better found before the first table is made.
+        shaped::salts(rule, &ctx.shared.secrets)?;
+    }
     let mut seen = look(&*source, &*target, spec).await?;
     if let Some(failure) = seen.in_the_way.take() {
         let class = ErrorClass::Permanent;
@@ -49,11 +53,12 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     let mut notes = std::mem::take(&mut at_source.notes);
-    let mut tables = choose(spec, std::mem::take(&mut at_source.tables))?;
+    let (from, to) = (at_source.facts.engine, at_target.facts.engine);
+    let tables = naming::candidates(std::mem::take(&mut at_source.tables), from, to);
+    let mut tables = choose(spec, tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
     let mut in_the_way = None;
     if spec.target_mode == TargetMode::RequireEmpty {
-        let (from, to) = (at_source.facts.engine, at_target.facts.engine);
         let names: Vec<TableRef> = tables
             .iter()
             .map(|table| naming::target(spec, table, from, to))
