@@ -165,7 +165,10 @@ pub fn txn(job: &JobUid, partition: u32, epoch: u32) -> TxnId {
 
 /// The plan of one table, copied as it is.
 pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
-    let inspection = source.inspect(Role::Source, &spec()).await.expect("inspected");
+    let inspection = source
+        .inspect(Role::Source, &spec())
+        .await
+        .expect("inspected");
     let schema = inspection
         .tables
         .into_iter()
