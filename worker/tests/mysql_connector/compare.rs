@@ -53,7 +53,7 @@ pub async fn rows(
         let name = ident(name);
         let value = match kind.as_str() {
             "float" | "double" => format!("CONCAT({name} * 1e0)"),
-            "enum" | "set" => format!("CONCAT({name} + 0, ' ', {name})"),
+            "enum" | "set" => format!("CONCAT(CAST({name} AS UNSIGNED), ' ', {name})"),
             "bit" => format!("CONCAT({name} + 0)"),
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date"
             | "time" | "datetime" | "timestamp" | "year" | "json" | "uuid" | "inet4" | "inet6" => {
@@ -154,7 +154,10 @@ pub fn differences(
     other: &BTreeMap<(String, String), Vec<String>>,
 ) -> Vec<String> {
     let mut differences = Vec::new();
-    for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))) {
+    for key in one
+        .keys()
+        .chain(other.keys().filter(|key| !one.contains_key(*key)))
+    {
         let lines = |side: &BTreeMap<_, Vec<String>>| side.get(key).cloned().unwrap_or_default();
         let (before, after) = (lines(one), lines(other));
         for line in before.iter().filter(|line| !after.contains(line)) {

@@ -32,7 +32,11 @@ pub fn load(port: u16) {
 async fn copied(port: u16, from: (&str, &str), to: (&str, &str)) -> (Vec<String>, whole::Copied) {
     let started = Instant::now();
     let mut spec = JobSpec::new("t", endpoint_at(port, from.1), endpoint_at(port, to.1));
-    (spec.partition_bytes, spec.bucket_bytes, spec.split_bytes_min) = (1, 1, 0);
+    (
+        spec.partition_bytes,
+        spec.bucket_bytes,
+        spec.split_bytes_min,
+    ) = (1, 1, 0);
     let copied = whole::copy(&spec).await;
     let took = started.elapsed();
     let mut conn = connect_at(port, "").await;
@@ -64,7 +68,7 @@ async fn torture(port: u16) -> Vec<String> {
         &[
             "DROP DATABASE IF EXISTS torture_copy",
             "CREATE DATABASE torture_copy CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
-            "CREATE EVENT torture.`ev 1` ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01 00:00:00' \
+            "CREATE EVENT torture.`ev 1` ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' \
              DISABLE DO INSERT INTO rows0 VALUES (1, 'x')",
             "DROP DATABASE IF EXISTS `tort``ure '3`",
             "CREATE DATABASE `tort``ure '3` CHARACTER SET latin1 COLLATE latin1_bin",

@@ -170,7 +170,7 @@ pub fn select(column: &Column, form: CellForm) -> String {
         Kind::Bit => format!("CAST({name} AS UNSIGNED)"),
         // The text can't tell a value that is no member from an empty member, nor sets of empty
         // members; the number can.
-        Kind::Member if !canonical => format!("{name} + 0"),
+        Kind::Member if !canonical => format!("CAST({name} AS UNSIGNED)"),
         Kind::Text | Kind::Member if canonical => match foreign_charset(column) {
             Some(charset) => as_utf8(&name, charset),
             None => name,
