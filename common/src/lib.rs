@@ -16,6 +16,7 @@
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
 pub mod code;
+pub mod cut;
 pub mod detect;
 pub mod digest;
 pub mod directive;
@@ -34,6 +35,7 @@ pub mod retry;
 pub mod rules;
 pub mod schedule;
 pub mod schema;
+pub mod shape;
 pub mod state;
 pub mod status;
 pub mod task;
