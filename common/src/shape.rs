@@ -1,11 +1,9 @@
 //! What a job's rules make of the source's tables before they are mapped to the target's types:
 //! columns renamed, left out, masked, computed; keys and indexes that follow. Every mistake in a
-//! rule is found here, all at once. Tables keep their own names: [`crate::naming`] has the new ones.
+//! rule is found here, all at once.
 
 mod check;
 mod follow;
-
-pub use self::follow::referenced;
 
 #[cfg(test)]
 mod tests;
@@ -131,6 +129,9 @@ fn apply(
 ) {
     let full_name = table.full_name();
     follow::keys(rule, table, from, notes);
+    if let Some(name) = &rule.rename {
+        table.name.clone_from(name);
+    }
     let columns = std::mem::take(&mut table.columns);
     for mut column in columns {
         if let Some(change) = rule.of(&column.name) {
