@@ -10,9 +10,12 @@ mod tests;
 
 use crate::code::{Code, Failure};
 use crate::job::JobSpec;
+use crate::mapping;
 use crate::rules::{ColumnRule, Mask, TableRule};
-use crate::schema::{CanonicalType, Catalog, CellForm, Column, Engine, SchemaObject, TableSchema};
-use crate::transform::{HASH_CHARS, spelling};
+use crate::schema::{
+    CanonicalType, Catalog, CellForm, Column, Engine, InspectedTable, SchemaObject, TableSchema,
+};
+use crate::transform::HASH_CHARS;
 
 /// The tables of a catalog after the job's rules.
 #[derive(Debug, Default)]
@@ -88,12 +91,13 @@ pub fn rule_of<'a>(spec: &'a JobSpec, source: &TableSchema) -> Option<&'a TableR
 /// The objects that can still be made: those that name a renamed or left out thing can't.
 pub fn objects(
     objects: Vec<SchemaObject>,
-    catalog: &[TableSchema],
+    tables: &[InspectedTable],
     spec: &JobSpec,
     notes: &mut Vec<String>,
 ) -> Vec<SchemaObject> {
-    let changed: Vec<&TableSchema> = catalog
+    let changed: Vec<&TableSchema> = tables
         .iter()
+        .map(|table| &table.schema)
         .filter(|table| {
             let names = |rule: &TableRule| {
                 let columns = |rule: &ColumnRule| rule.drop || rule.rename.is_some();
@@ -155,7 +159,7 @@ fn apply(
     }
     for computed in &rule.computed {
         // Checked before: a spelling that means nothing is a problem.
-        let canonical = spelling::canonical_of(&computed.ty, to);
+        let canonical = mapping::canonical_of(to, &computed.ty);
         table.columns.push(Column {
             name: computed.column.clone(),
             native_type: computed.ty.clone(),

@@ -369,7 +369,12 @@ fn objects_that_name_what_is_renamed_are_left_out() {
         view("b", "CREATE VIEW b AS SELECT * FROM users_old"),
     ];
     let mut notes = Vec::new();
-    let kept = objects(views, &shop(), &spec(vec![users]), &mut notes);
+    let kept = objects(
+        views,
+        &catalog(shop()).tables,
+        &spec(vec![users]),
+        &mut notes,
+    );
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].name, "b");
     assert_eq!(notes.len(), 1);
