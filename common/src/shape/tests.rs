@@ -325,7 +325,7 @@ fn every_mistake_is_said_at_once() {
         },
         ComputedColumn {
             column: "d".to_owned(),
-            ty: "integer".to_owned(),
+            ty: "date".to_owned(),
             expression: "id > 5".to_owned(),
         },
     ];
