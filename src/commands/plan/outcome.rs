@@ -129,36 +129,41 @@ fn what_can_be(catalog: Catalog, spec: &JobSpec, slots: u32) -> Option<Plan> {
 
 /// The source's names of the columns that the verdicts are about; a computed column's own.
 pub fn source_names(table: &TablePlan) -> Vec<String> {
-    let renamed = table.rule.iter().flat_map(|rule| &rule.columns);
-    let renamed: Vec<_> = renamed.filter(|column| column.rename.is_some()).collect();
     let source = |name: &String| {
-        let rule = renamed
-            .iter()
-            .find(|rule| rule.rename.as_ref() == Some(name));
-        rule.map_or_else(|| name.clone(), |rule| rule.column.clone())
+        let behind = table.rule.as_ref().and_then(|rule| rule.behind(name));
+        behind.map_or_else(|| name.clone(), |column| column.column.clone())
     };
     let columns = table.columns.iter();
     columns.map(|verdict| source(&verdict.column)).collect()
 }
 
-/// The tables that can be planned by themselves.
+/// The tables that can be planned by themselves, each under its own rule.
 fn table_by_table(mut catalog: Catalog, spec: &JobSpec, slots: u32) -> Option<Plan> {
     let tables = std::mem::take(&mut catalog.tables);
+    let ruled = |tables: &[InspectedTable]| {
+        let mut spec = spec.clone();
+        let names: Vec<String> = { tables.iter() }
+            .map(|table| table.schema.full_name())
+            .collect();
+        spec.rules.retain(|rule| names.contains(&rule.table));
+        spec
+    };
     let alone = |table: &InspectedTable| {
         let one = Catalog {
             tables: vec![table.clone()],
             objects: Vec::new(),
             ..catalog.clone()
         };
-        plan(one, spec, SEED, slots).is_ok()
+        plan(one, &ruled(std::slice::from_ref(table)), SEED, slots).is_ok()
     };
     let fit: Vec<InspectedTable> = tables.into_iter().filter(|table| alone(table)).collect();
     if fit.is_empty() {
         return None;
     }
+    let spec = ruled(&fit);
     let fitting = Catalog {
         tables: fit,
         ..catalog
     };
-    plan(fitting, spec, SEED, slots).ok()
+    plan(fitting, &spec, SEED, slots).ok()
 }
