@@ -82,7 +82,7 @@ fn rename(rule: &TableRule, name: &mut String) {
 }
 
 /// The table a foreign key refers to; some engines compare names without case.
-pub fn referenced<'a>(
+fn referenced<'a>(
     key: &ForeignKey,
     owner: &TableSchema,
     tables: &[&'a TableSchema],
@@ -129,7 +129,10 @@ pub fn foreign_keys(
             for name in &mut key.references_columns {
                 rename(other, name);
             }
-            if *key != before || own.rename.is_some() || other.rename.is_some() {
+            if let Some(name) = &other.rename {
+                key.references_table.clone_from(name);
+            }
+            if *key != before || own.rename.is_some() {
                 touched = true;
                 if key.native.take().is_some() {
                     shaping.notes.push(format!(

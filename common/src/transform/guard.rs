@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::spelling::int_range;
+use super::computed::int_range;
 use crate::fidelity::Loss;
 use crate::schema::{CanonicalType, Column};
 

@@ -5,9 +5,9 @@
 //! holds a value of a masked column.
 
 mod change;
+pub mod computed;
 mod expression;
 mod guard;
-pub mod spelling;
 
 #[cfg(test)]
 mod tests;
@@ -175,7 +175,7 @@ impl Transform {
                 let mut text = Vec::new();
                 let written = expression
                     .eval(row)
-                    .and_then(|value| spelling::write(&value, ty, &mut text));
+                    .and_then(|value| computed::write(&value, ty, &mut text));
                 match written {
                     Ok(true) => Some(Cow::Owned(text)),
                     Ok(false) => None,

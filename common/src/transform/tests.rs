@@ -295,7 +295,7 @@ fn computed_values_are_written_in_their_type() {
         ("decimal(3,2)", "id * 1000", Err("more digits")),
         ("date", "'2024-01-02'", Ok("2024-01-02")),
     ] {
-        let canonical = spelling::canonical_of(ty, crate::schema::Engine::Sqlite);
+        let canonical = crate::mapping::canonical_of(crate::schema::Engine::Sqlite, ty);
         let shaped = schema(&[("c", canonical.expect(ty))]);
         let rule = TableRule {
             computed: vec![ComputedColumn {
