@@ -22,6 +22,7 @@ struct ObjectRow {
     name: String,
     relation: Option<u32>,
     own: Option<u32>,
+    at: Option<u32>,
     needs: Option<Vec<u32>>,
     statements: Vec<String>,
     undo: Vec<String>,
@@ -37,6 +38,8 @@ pub struct Found {
     own: Option<u32>,
     /// What the view reads.
     needs: Vec<u32>,
+    /// Grows with the time it was made.
+    at: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,8 +65,13 @@ struct NoteRow {
 /// All objects, in an order that mostly works; a few attempts find the rest of it.
 pub async fn read(session: &mut Session) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    for sql in objects_sql::before_tables() {
-        read_into(&mut found, session, &sql, ObjectStage::BeforeTables).await?;
+    for group in objects_sql::before_tables() {
+        let mut made = Vec::new();
+        for sql in group {
+            read_into(&mut made, session, &sql, ObjectStage::BeforeTables).await?;
+        }
+        made.sort_by_key(|found| found.at);
+        found.append(&mut made);
     }
     values(&mut found, session).await?;
     for sql in objects_after::after_data() {
@@ -90,6 +98,7 @@ async fn read_into(
         relation: row.relation,
         own: row.own,
         needs: row.needs.unwrap_or_default(),
+        at: row.at.unwrap_or(0),
     }));
     Ok(())
 }
@@ -143,6 +152,7 @@ fn value_of(sequence: &SequenceRow, value: &ValueRow) -> Found {
         relation: sequence.relation.filter(|_| sequence.identity),
         own: None,
         needs: Vec::new(),
+        at: 0,
     }
 }
 
