@@ -135,7 +135,10 @@ async fn any_value_in_any_type_arrives_exactly() {
         .await;
         let mut random = Random(seed);
         let mut conn = connect(&from).await;
-        sqlx::query("BEGIN").execute(&mut conn).await.expect("begun");
+        sqlx::query("BEGIN")
+            .execute(&mut conn)
+            .await
+            .expect("begun");
         for _ in 0..ROWS {
             let mut arguments = SqliteArguments::default();
             let marks: Vec<&str> = (0..DECLARED.len())
@@ -145,7 +148,10 @@ async fn any_value_in_any_type_arrives_exactly() {
             let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
             query.execute(&mut conn).await.expect("any value is taken");
         }
-        sqlx::query("COMMIT").execute(&mut conn).await.expect("committed");
+        sqlx::query("COMMIT")
+            .execute(&mut conn)
+            .await
+            .expect("committed");
         sqlx::Connection::close(conn).await.expect("closes");
         let inspection = copy(&from, &to).await.expect("copied");
         let table = &inspection.tables[0];

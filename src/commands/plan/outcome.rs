@@ -6,6 +6,7 @@ use common::fidelity::{Acceptance, Loss};
 use common::job::JobSpec;
 use common::plan::{Plan, TablePlan, not_carried, plan};
 use common::schema::{Catalog, InspectedTable};
+use worker::preview::Preview;
 
 /// Plans are compared by nobody: any seed shows the same cuts.
 const SEED: u64 = 0;
@@ -26,8 +27,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub fn of(catalog: Catalog, mut problems: Vec<Failure>, spec: &JobSpec, slots: u32) -> Outcome {
+    pub fn of(seen: Preview, spec: &JobSpec, slots: u32) -> Outcome {
+        let Preview {
+            catalog,
+            target_notes,
+            mut problems,
+        } = seen;
         let mut left = catalog.notes.clone();
+        left.retain(|note| !target_notes.contains(note));
         if catalog.source.engine != catalog.target.engine {
             left.extend(catalog.objects.iter().map(not_carried));
         }

@@ -154,7 +154,10 @@ pub fn differences(
     other: &BTreeMap<(String, String), Vec<String>>,
 ) -> Vec<String> {
     let mut differences = Vec::new();
-    for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))) {
+    for key in one
+        .keys()
+        .chain(other.keys().filter(|key| !one.contains_key(*key)))
+    {
         let lines = |side: &BTreeMap<_, Vec<String>>| side.get(key).cloned().unwrap_or_default();
         let (before, after) = (lines(one), lines(other));
         for line in before.iter().filter(|line| !after.contains(line)) {

@@ -32,7 +32,11 @@ pub fn load(port: u16) {
 async fn copied(port: u16, from: (&str, &str), to: (&str, &str)) -> (Vec<String>, whole::Copied) {
     let started = Instant::now();
     let mut spec = JobSpec::new("t", endpoint_at(port, from.1), endpoint_at(port, to.1));
-    (spec.partition_bytes, spec.bucket_bytes, spec.split_bytes_min) = (1, 1, 0);
+    (
+        spec.partition_bytes,
+        spec.bucket_bytes,
+        spec.split_bytes_min,
+    ) = (1, 1, 0);
     let copied = whole::copy(&spec).await;
     let took = started.elapsed();
     let mut conn = connect_at(port, "").await;
