@@ -19,11 +19,11 @@ pub async fn run(args: PlanArgs, global: &Global, mut signals: Signals) -> Resul
     let (spec, secrets) = job::asked(&args.job)?;
     let slots = args.job.workers * args.job.slots;
     let asking = Box::pin(preview::preview(&spec, &secrets, slots));
-    let (catalog, problems) = tokio::select! {
+    let seen = tokio::select! {
         seen = asking => seen.map_err(|error| error.failure)?,
         stop = signals.stop() => return Ok(stop.exit()),
     };
-    let mut outcome = Outcome::of(catalog, problems, &spec, slots);
+    let mut outcome = Outcome::of(seen, &spec, slots);
     if let Some(plan) = &outcome.plan {
         let ddl = preview::ddl(&spec, &secrets, plan).map_err(|error| error.failure)?;
         outcome.ddl = ddl;

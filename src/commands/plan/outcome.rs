@@ -6,6 +6,7 @@ use common::fidelity::{Acceptance, Loss};
 use common::job::JobSpec;
 use common::plan::{Plan, TablePlan, not_carried, plan};
 use common::schema::{Catalog, InspectedTable};
+use worker::preview::Preview;
 
 /// Plans are compared by nobody: any seed shows the same cuts.
 const SEED: u64 = 0;
@@ -18,14 +19,22 @@ pub struct Outcome {
     pub problems: Vec<Failure>,
     /// Of the source, left behind: a line each.
     pub not_carried: Vec<String>,
+    /// Acceptances of the job that no column needs: a name may be wrong.
+    pub idle: Vec<String>,
     /// Tables of the source that can't be planned, for whatever the problems say.
     pub unplanned: Vec<String>,
     pub ddl: Vec<String>,
 }
 
 impl Outcome {
-    pub fn of(catalog: Catalog, mut problems: Vec<Failure>, spec: &JobSpec, slots: u32) -> Outcome {
+    pub fn of(seen: Preview, spec: &JobSpec, slots: u32) -> Outcome {
+        let Preview {
+            catalog,
+            target_notes,
+            mut problems,
+        } = seen;
         let mut left = catalog.notes.clone();
+        left.retain(|note| !target_notes.contains(note));
         if catalog.source.engine != catalog.target.engine {
             left.extend(catalog.objects.iter().map(not_carried));
         }
@@ -46,6 +55,7 @@ impl Outcome {
         let unplanned = names.into_iter().filter(|name| !is_planned(name)).collect();
         Outcome {
             unplanned,
+            idle: idle(planned.as_ref(), spec),
             plan: planned,
             problems,
             not_carried: left,
@@ -57,7 +67,7 @@ impl Outcome {
     pub fn notes(&self) -> Vec<&str> {
         let notes = self.plan.iter().flat_map(|plan| &plan.notes);
         let others = notes.filter(|note| !self.not_carried.contains(note));
-        others.map(String::as_str).collect()
+        others.chain(&self.idle).map(String::as_str).collect()
     }
 
     /// All problems as one error; the first one's code.
@@ -76,6 +86,27 @@ impl Outcome {
         all.fixes = self.problems.iter().flat_map(fixes).collect();
         Some(all)
     }
+}
+
+fn idle(plan: Option<&Plan>, spec: &JobSpec) -> Vec<String> {
+    let Some(plan) = plan else {
+        return Vec::new();
+    };
+    let is_needed = |accepted: &&Acceptance| {
+        plan.tables.iter().any(|table| {
+            let name = table.source.full_name();
+            let mut columns = table.columns.iter().zip(source_names(table));
+            columns.any(|(verdict, source)| {
+                let mut losses = verdict.losses.iter();
+                losses.any(|one| accepted.covers(one.loss, &name, &source))
+            })
+        })
+    };
+    let idle = spec.accept.iter().filter(|accepted| !is_needed(accepted));
+    idle.map(|Acceptance { loss, column }| {
+        format!("{loss}:{column} was accepted, but no column of the plan needs it")
+    })
+    .collect()
 }
 
 /// As much of the plan as there would be if every loss were accepted, with the acceptances that
@@ -105,36 +136,41 @@ fn what_can_be(catalog: Catalog, spec: &JobSpec, slots: u32) -> Option<Plan> {
 
 /// The source's names of the columns that the verdicts are about; a computed column's own.
 pub fn source_names(table: &TablePlan) -> Vec<String> {
-    let renamed = table.rule.iter().flat_map(|rule| &rule.columns);
-    let renamed: Vec<_> = renamed.filter(|column| column.rename.is_some()).collect();
     let source = |name: &String| {
-        let rule = renamed
-            .iter()
-            .find(|rule| rule.rename.as_ref() == Some(name));
-        rule.map_or_else(|| name.clone(), |rule| rule.column.clone())
+        let behind = table.rule.as_ref().and_then(|rule| rule.behind(name));
+        behind.map_or_else(|| name.clone(), |column| column.column.clone())
     };
     let columns = table.columns.iter();
     columns.map(|verdict| source(&verdict.column)).collect()
 }
 
-/// The tables that can be planned by themselves.
+/// The tables that can be planned by themselves, each under its own rule.
 fn table_by_table(mut catalog: Catalog, spec: &JobSpec, slots: u32) -> Option<Plan> {
     let tables = std::mem::take(&mut catalog.tables);
+    let ruled = |tables: &[InspectedTable]| {
+        let mut spec = spec.clone();
+        let names: Vec<String> = { tables.iter() }
+            .map(|table| table.schema.full_name())
+            .collect();
+        spec.rules.retain(|rule| names.contains(&rule.table));
+        spec
+    };
     let alone = |table: &InspectedTable| {
         let one = Catalog {
             tables: vec![table.clone()],
             objects: Vec::new(),
             ..catalog.clone()
         };
-        plan(one, spec, SEED, slots).is_ok()
+        plan(one, &ruled(std::slice::from_ref(table)), SEED, slots).is_ok()
     };
     let fit: Vec<InspectedTable> = tables.into_iter().filter(|table| alone(table)).collect();
     if fit.is_empty() {
         return None;
     }
+    let spec = ruled(&fit);
     let fitting = Catalog {
         tables: fit,
         ..catalog
     };
-    plan(fitting, spec, SEED, slots).ok()
+    plan(fitting, &spec, SEED, slots).ok()
 }

@@ -17,6 +17,7 @@ pub fn text(outcome: &Outcome, spec: &JobSpec, all_columns: bool) -> String {
         Some(plan) => {
             page.item("source", &end(&spec.source, &plan.source));
             page.item("target", &end(&spec.target, &plan.target));
+            page.item("", transactions(&plan.target));
             page.block(&tables(plan, spec));
             columns(plan, all_columns, &mut page);
         }
@@ -64,6 +65,20 @@ fn end(endpoint: &Endpoint, facts: &EndpointFacts) -> String {
         (engine, _) => engine.title(),
     };
     format!("{}  ({engine} {})", endpoint.url, facts.version)
+}
+
+/// What two-phase commit means at this target.
+fn transactions(target: &EndpointFacts) -> &'static str {
+    match (target.durable_prepare, target.engine) {
+        (true, _) => "a prepared transaction survives its worker and the server",
+        (false, Engine::Postgres) => {
+            "max_prepared_transactions is 0: a transaction is held open until the decision, and \
+             lost and copied again with its worker"
+        }
+        (false, _) => {
+            "a transaction is held open until the decision, and lost and copied again with its worker"
+        }
+    }
 }
 
 fn tables(plan: &Plan, spec: &JobSpec) -> String {
@@ -251,6 +266,7 @@ mod tests {
             problems: Vec::new(),
             not_carried: Vec::new(),
             unplanned: Vec::new(),
+            idle: Vec::new(),
             ddl: vec!["CREATE TABLE a (x)".to_owned(), "SELECT 1;\n".to_owned()],
         };
         assert_eq!(ddl(&outcome), "CREATE TABLE a (x);\nSELECT 1;");

@@ -37,6 +37,8 @@ pub struct Seen {
     target: EndpointFacts,
     tables: Vec<TableSchema>,
     notes: Vec<String>,
+    /// Of the target, about how the job will go.
+    pub target_notes: Vec<String>,
     /// Stops a job, not a plan: tables that are at the target already.
     pub in_the_way: Option<Failure>,
 }
@@ -72,6 +74,7 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
         target: at_target.facts,
         tables,
         notes,
+        target_notes: at_target.notes,
         in_the_way,
     })
 }
@@ -97,13 +100,15 @@ impl Seen {
         spec: &JobSpec,
         slots: u32,
     ) -> Result<Catalog> {
+        let mut notes = self.notes;
+        notes.extend(self.target_notes);
         Ok(Catalog {
             source: self.at_source.facts,
             target: self.target,
             tables: sample(source, self.tables, spec, slots).await?,
             objects: self.at_source.objects,
             mark: self.at_source.mark,
-            notes: self.notes,
+            notes,
         })
     }
 }

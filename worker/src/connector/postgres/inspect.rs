@@ -51,6 +51,7 @@ async fn source(session: &mut Session, host: &Host, spec: &JobSpec) -> Result<In
         let what = "copying PostgreSQL's large objects";
         return Err(Error::permanent(Code::NotBuilt, what));
     }
+    check_schema(session, host).await?;
     // Before anything else is read.
     let mark = mark::mark(session).await?;
     let mut notes = Vec::new();
@@ -67,6 +68,22 @@ async fn source(session: &mut Session, host: &Host, spec: &JobSpec) -> Result<In
         objects,
         notes,
     })
+}
+
+/// A schema that isn't there holds nothing: a wrong name must not look like an empty database.
+async fn check_schema(session: &mut Session, host: &Host) -> Result<()> {
+    let name = text(&host.schema);
+    let there = format!("SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname = {name}");
+    match session.cell(&there).await? {
+        Some(_) => Ok(()),
+        None => {
+            let what = format!("{} has no schema {}", host.name, host.schema);
+            let mut error = Error::permanent(Code::NoSuchDatabase, what);
+            let fix = "name one that is there: ?schema=NAME at the end of the URL";
+            error.failure.fixes.push(fix.to_owned());
+            Err(error)
+        }
+    }
 }
 
 /// The tables that the job doesn't choose.
