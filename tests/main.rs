@@ -11,5 +11,6 @@ mod cluster;
 mod faults;
 mod harness;
 mod memory;
+mod pairs;
 mod resume;
 mod selftest;

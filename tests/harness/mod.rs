@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod dataset;
 pub mod lab;
 pub mod leftovers;
+pub mod literal;
 pub mod mysql9;
 pub mod oracle;
 pub mod oracle_schema;
