@@ -14,3 +14,5 @@ mod memory;
 mod pairs;
 mod resume;
 mod selftest;
+mod torture;
+mod types;

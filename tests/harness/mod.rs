@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod dataset;
+pub mod dumps;
 pub mod lab;
 pub mod leftovers;
 pub mod literal;
