@@ -32,6 +32,7 @@ pub fn read_job(path: &Path) -> Result<JobSpec> {
         if end.url.starts_with("sqlite:") {
             end.url = endpoint::take(role, &end.url)?.endpoint.url;
         }
+        end.url = endpoint::one_spelling(&end.url);
     }
     Ok(spec)
 }

@@ -59,6 +59,14 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Columns of the terminal: as COLUMNS says, as it is, or 100 where there is none.
+pub fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok();
+    let said = said.and_then(|columns| columns.parse::<usize>().ok());
+    let found = said.or_else(|| Table::new().width().map(usize::from));
+    found.filter(|columns| *columns > 0).unwrap_or(100)
+}
+
 /// A field of a JSON object as a table shows it; `-` when it isn't there.
 pub fn cell(row: &Value, key: &str) -> String {
     match &row[key] {

@@ -12,6 +12,7 @@ mod faults;
 mod harness;
 mod memory;
 mod pairs;
+mod plan;
 mod resume;
 mod selftest;
 mod torture;

@@ -350,9 +350,39 @@ pub fn has_password(url: &str) -> bool {
         return false;
     };
     let in_user_info = rest.rsplit_once('@').is_some_and(|(u, _)| u.contains(':'));
-    let query = rest.split_once('?').map_or("", |(_, query)| query);
-    let keys = query.split('&').filter_map(|pair| pair.split('=').next());
-    in_user_info || { keys }.any(|key| matches!(key, "password" | "pwd" | "pass"))
+    in_user_info || has_secret_option(url)
+}
+
+/// Whether an option of a URL gives a password away, or leads to one: drivers read `%70` as `p`.
+pub fn has_secret_option(url: &str) -> bool {
+    const WORDS: [&str; 5] = ["pass", "pwd", "secret", "token", "credential"];
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut keys = query.split(['&', ';', '?', '#']).map(|pair| {
+        let key = pair.split('=').next().unwrap_or_default();
+        decode_lossy(key).to_lowercase()
+    });
+    keys.any(|key| WORDS.iter().any(|word| key.contains(word)))
+}
+
+/// `%40` -> `@`; whatever isn't two hex digits stays.
+fn decode_lossy(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let coded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, coded) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Puts a user into a URL that names none.

@@ -16,6 +16,7 @@
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
 pub mod code;
+pub mod cut;
 pub mod detect;
 pub mod digest;
 pub mod directive;

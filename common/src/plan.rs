@@ -149,7 +149,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     Ok(plan)
 }
 
-fn not_carried(object: &SchemaObject) -> String {
+/// What a plan says of an object that is left behind.
+pub fn not_carried(object: &SchemaObject) -> String {
     format!(
         "{} {} is not carried to another engine",
         object.kind, object.name

@@ -6,7 +6,7 @@ mod create;
 mod fingerprint;
 mod foreign_keys;
 mod index;
-mod inspect;
+pub(crate) mod inspect;
 mod objects;
 mod resolve;
 mod settle;
