@@ -35,6 +35,7 @@ pub mod retry;
 pub mod rules;
 pub mod schedule;
 pub mod schema;
+pub mod shape;
 pub mod state;
 pub mod status;
 pub mod task;

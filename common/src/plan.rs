@@ -8,11 +8,14 @@ use crate::id::{PartitionNo, TableNo};
 use crate::job::JobSpec;
 use crate::limits;
 use crate::mapping;
+use crate::naming;
 use crate::partition::{Split, even_seed, partitions_of};
 use crate::rules::TableRule;
 use crate::schema::{
-    Catalog, CellForm, EndpointFacts, KeyRange, KeySample, SchemaObject, TableSchema,
+    Catalog, CellForm, EndpointFacts, ForeignKey, KeyRange, KeySample, SchemaObject, TableRef,
+    TableSchema,
 };
+use crate::shape;
 
 /// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,36 +97,44 @@ impl Plan {
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
-    let form = if same_engine {
-        CellForm::Native
-    } else {
-        CellForm::Canonical
-    };
-    let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
-    let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
-    let mut notes: Vec<String> = catalog.notes.into_iter().chain(mapped.notes).collect();
+    let shaping = shape::shape(&catalog, spec)?;
+    let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
+    let mut mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
+    let sources: Vec<TableSchema> = { catalog.tables.iter() }
+        .map(|table| table.schema.clone())
+        .collect();
+    let ends = (catalog.source.engine, catalog.target.engine);
+    let named = |table: &TableSchema| naming::target(spec, table, ends.0, ends.1);
+    let shapes = sources.iter().zip(&shaping.tables);
+    for ((source, shape), (target, _)) in shapes.zip(&mut mapped.tables) {
+        name(source, &shape.schema, &sources, target, named);
+    }
+    let mut notes = catalog.notes;
+    notes.extend(shaping.notes);
+    notes.extend(mapped.notes);
     let objects = match same_engine {
-        true => catalog.objects,
+        true => shape::objects(catalog.objects, &sources, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));
             Vec::new()
         }
     };
     let writers = slots.min(catalog.target.writers_max).max(1);
+    let shapes = shaping.tables.into_iter().zip(mapped.tables);
     let tables: Vec<TablePlan> = (0u32..)
         .zip(catalog.tables)
-        .zip(mapped.tables)
-        .map(|((no, table), (target, columns))| {
+        .zip(shapes)
+        .map(|((no, table), (shape, (target, columns)))| {
             let bytes = table.schema.bytes_estimate;
             let n = partitions_of(bytes, spec.partition_bytes, spec.split_bytes_min, writers);
             TablePlan {
                 split: split(no, table.key, n, seed),
                 source: table.schema,
-                shaped: None,
+                shaped: shape.rule.as_ref().map(|_| shape.schema),
                 target,
-                form,
+                form: shape.form,
                 columns,
-                rule: None,
+                rule: shape.rule,
             }
         })
         .collect();
@@ -147,6 +158,37 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         return Err(Failure::new(Code::JobFile, what));
     }
     Ok(plan)
+}
+
+/// Gives a table of the target, and what its foreign keys refer to, their names there.
+fn name(
+    source: &TableSchema,
+    shaped: &TableSchema,
+    sources: &[TableSchema],
+    target: &mut TableSchema,
+    named: impl Fn(&TableSchema) -> TableRef,
+) {
+    let sources: Vec<&TableSchema> = sources.iter().collect();
+    TableRef {
+        schema: target.schema,
+        name: target.name,
+    } = named(source);
+    // A key may have no name, and the mapping may leave one out.
+    let all = shaped.foreign_keys.len() == target.foreign_keys.len();
+    for (no, key) in target.foreign_keys.iter_mut().enumerate() {
+        let same = |own: &&ForeignKey| own.name == key.name && own.columns == key.columns;
+        let own = match all {
+            true => shaped.foreign_keys.get(no),
+            false => shaped.foreign_keys.iter().find(same),
+        };
+        let refers = own.and_then(|own| shape::referenced(own, source, &sources));
+        if let Some(refers) = refers {
+            TableRef {
+                schema: key.references_schema,
+                name: key.references_table,
+            } = named(refers);
+        }
+    }
 }
 
 /// What a plan says of an object that is left behind.

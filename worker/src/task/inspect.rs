@@ -11,13 +11,17 @@ use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::connector::{Connector, Error, Inspection, Occupied, Result, Role};
-use crate::task::TaskContext;
+use crate::task::{TaskContext, shaped};
 
 const NAMES_SHOWN_MAX: usize = 10;
 
 pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     let (source, target) = (ctx.source()?, ctx.target()?);
     let spec = &ctx.job.spec;
+    for rule in &spec.rules {
+        // A salt that isn't there is better found before the first table is made.
+        shaped::salts(rule, &ctx.shared.secrets)?;
+    }
     let mut seen = look(&*source, &*target, spec).await?;
     if let Some(failure) = seen.in_the_way.take() {
         let class = ErrorClass::Permanent;

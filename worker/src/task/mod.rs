@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 mod objects;
 mod resolve;
 mod settle;
+mod shaped;
 mod verify;
 
 use std::sync::Arc;

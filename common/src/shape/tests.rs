@@ -1,0 +1,1 @@
+//! Shaping: what rules make of tables, and every mistake at once.
