@@ -69,6 +69,7 @@ codes! {
     UnsupportedTable = "ST2007", 8, "a table can't be moved as it is", "nothing was changed", "exclude the table with -x";
     SourceFailed = "ST2008", 1, "reading the source failed", "nothing was lost; what was committed stays", "mend the cause and run the same command to resume";
     RuleInvalid = "ST2010", 8, "a rule of the job doesn't fit the source", "nothing was changed", "mend the rules named above; docs/rules.md says what each can do";
+    LossNotAccepted = "ST2011", 8, "a column's values would change and that is not accepted", "nothing was changed", "accept it by name with --accept, choose another type, or drop the column in the job file";
     TargetNotEmpty = "ST3001", 8, "the target already holds tables of these names", "nothing was changed", "name an empty database, or choose --target-mode append, truncate or recreate";
     TargetReadOnly = "ST3002", 8, "the target can't be written to", "nothing was changed", "name a writable target";
     TargetRejected = "ST3003", 1, "the target rejected a statement", "the partition was rolled back; what was committed stays", "mend the cause and run the same command to resume";

@@ -53,10 +53,10 @@ losses! {
     DateRange = "date-range", "dates before the year 1, after 9999, or infinite", "becomes NULL";
     NulInText = "nul-in-text", "text with a NUL byte", "the NUL bytes are removed";
     NotANumber = "not-a-number", "NaN and infinite numbers", "becomes NULL";
-    NumberRange = "number-range", "numbers with more digits than the target's type", "is rounded to the digits there are; one too large still stops the job";
+    NumberRange = "number-range", "numbers and times beyond the target's type, or with more digits", "is rounded to the digits there are; one too large still stops the job";
     NegativeZero = "negative-zero", "the floating-point number -0", "becomes 0";
     StorageClass = "storage-class", "values of another kind than the column's type", "becomes what the source's own CAST makes of it";
-    TextLength = "text-length", "text longer than the target's type", "is cut off";
+    TextLength = "text-length", "text or bytes longer than the target's type", "is cut off";
     NotAMember = "not-a-member", "values that are not in an enumeration's list", "becomes NULL";
     InvalidText = "invalid-text", "text that is not valid in its character set", "the invalid bytes become U+FFFD";
     TypeCast = "type-cast", "a cast that may change values", "the target's type decides";

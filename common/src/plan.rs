@@ -97,6 +97,12 @@ impl Plan {
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
+    let mut catalog = catalog;
+    let mut read_notes = Vec::new();
+    for table in &mut catalog.tables {
+        let (from, to) = (catalog.source.engine, catalog.target.engine);
+        read_notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
+    }
     let shaping = shape::shape(&catalog, spec)?;
     let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
     let mut mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
@@ -110,6 +116,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         name(source, &shape.schema, &sources, target, named);
     }
     let mut notes = catalog.notes;
+    notes.extend(read_notes);
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
     let objects = match same_engine {
