@@ -224,7 +224,7 @@ async fn every_mysql_type_comes_back_as_it_went() {
     let back: Digest = digest(&*target, request).await.expect("read back");
     assert_eq!(back, loaded.digest);
     // And once more by what the file's own catalogue says, as when it becomes a source.
-    let inspected = target.inspect(Role::Source).await.expect("a source");
+    let inspected = target.inspect(Role::Source, &any_spec()).await.expect("a source");
     check_catalogue(&inspected.tables[0], &source);
     let again = whole(&inspected.tables[0], CellForm::Canonical);
     assert_eq!(digest(&*target, again).await.expect("read").rows, 3);
@@ -245,7 +245,7 @@ async fn fill(
     let plans = std::slice::from_ref(&plan);
     let form = CellForm::Canonical;
     target
-        .define(work(TaskKind::Create, 0, plans, form))
+        .define(work(TaskKind::Create, 0, plans))
         .await
         .expect("created");
 
@@ -261,7 +261,7 @@ async fn fill(
         &mut loaded.digest,
     );
     let mut writer = target
-        .writer(txn(0, 1), plan.clone(), form)
+        .writer(txn(0, 1), plan.clone())
         .await
         .expect("a writer");
     writer.begin(None).await.expect("begun");
@@ -278,7 +278,7 @@ async fn fill(
     ] {
         let task = 1 + u32::from(matches!(kind, TaskKind::ForeignKeys { .. }));
         target
-            .define(work(kind, task, plans, form))
+            .define(work(kind, task, plans))
             .await
             .expect("defined");
     }
@@ -319,10 +319,10 @@ async fn a_number_beyond_63_bits_is_refused_by_name() {
     let plan = plan(&table, &mapped[0]);
     let target = connector(&to);
     let form = CellForm::Canonical;
-    let create = work(TaskKind::Create, 0, std::slice::from_ref(&plan), form);
+    let create = work(TaskKind::Create, 0, std::slice::from_ref(&plan));
     target.define(create).await.expect("created");
     let mut writer = target
-        .writer(txn(0, 1), plan, form)
+        .writer(txn(0, 1), plan)
         .await
         .expect("a writer");
     writer.begin(None).await.expect("begun");

@@ -36,7 +36,7 @@ impl Job {
         .await;
         let (source, target) = (connector(&from), connector(&to));
         let table = source
-            .inspect(Role::Source)
+            .inspect(Role::Source, &any_spec())
             .await
             .expect("a source")
             .tables
@@ -46,7 +46,6 @@ impl Job {
             TaskKind::Create,
             0,
             std::slice::from_ref(&plan),
-            CellForm::Native,
         );
         target.define(create.clone()).await.expect("created");
         target
@@ -65,7 +64,7 @@ impl Job {
     async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
         let writer = self
             .target
-            .writer(txn(0, epoch), self.plan.clone(), CellForm::Native)
+            .writer(txn(0, epoch), self.plan.clone())
             .await;
         writer.expect("a writer")
     }

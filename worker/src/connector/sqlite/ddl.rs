@@ -6,14 +6,16 @@ use common::code::Code;
 use common::epoch::Unit;
 use common::job::TargetMode;
 use common::limits;
-use common::plan::TablePlan;
+use common::plan::{Plan, TablePlan};
 use common::schema::{
     CanonicalType, CellForm, Column, ColumnDefault, ForeignKey, Index, TableSchema,
 };
 use common::task::TaskKind;
 
 use super::fence;
+use super::forms::is_hidden_rowid;
 use super::inspect::AUTO_INDEX;
+use super::objects;
 use super::session::{Session, args, bind, literal, quote};
 use crate::connector::{DefineWork, Error, Result};
 
@@ -46,18 +48,19 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     match &work.kind {
         TaskKind::Create => {
             for table in &work.tables {
-                make_table(session, table, work.spec.target_mode, table.form).await?;
+                make_table(session, table, work.spec.target_mode).await?;
             }
         }
         TaskKind::Index { table } => {
             let place = (table.0 as usize).min(work.tables.len().saturating_sub(1));
             if let Some(table) = work.tables.get(place) {
-                make_indexes(session, &table.target).await?;
+                make_indexes(session, table).await?;
                 set_next_value(session, &table.target).await?;
             }
         }
         // They are part of the table's own statement: SQLite can't add them later.
         TaskKind::ForeignKeys { .. } => {}
+        TaskKind::Objects => objects::make(session, work).await?,
         other => {
             let what = format!("{} is no DDL task", other.name());
             return Err(Error::permanent(Code::Internal, what));
@@ -70,7 +73,6 @@ async fn make_table(
     session: &mut Session,
     plan: &TablePlan,
     mode: TargetMode,
-    form: CellForm,
 ) -> Result<()> {
     let table = &plan.target;
     let there = object_type(session, &table.name).await?;
@@ -97,12 +99,76 @@ async fn make_table(
             }
         }
     }
-    let sql = match (&table.native_ddl, form) {
-        (Some(native), CellForm::Native) => native.clone(),
-        _ => create_table(table),
-    };
-    session.run_once(&sql, args([])).await?;
+    for sql in table_statements(plan) {
+        session.run_once(&sql, args([])).await?;
+    }
     Ok(())
+}
+
+/// The statements of a whole plan, as `define` runs them on an empty target.
+pub fn statements(plan: &Plan) -> Vec<String> {
+    let tables = plan.tables.iter();
+    let mut all: Vec<String> = tables.flat_map(table_statements).collect();
+    for table in &plan.tables {
+        let made = table.target.indexes.iter().filter(|index| is_own(index));
+        all.extend(made.filter_map(|index| index_statement(table, index)));
+    }
+    let objects = plan.objects.iter();
+    all.extend(objects.flat_map(|object| object.statements.clone()));
+    all
+}
+
+/// What makes a table: the source's own statement where that is SQLite too, and then what a rule
+/// changes of it, so that no clause is lost.
+fn table_statements(plan: &TablePlan) -> Vec<String> {
+    let (source, target) = (&plan.source, &plan.target);
+    match (&source.native_ddl, &target.native_ddl, plan.form) {
+        (_, Some(native), CellForm::Native) => vec![native.clone()],
+        (Some(native), Some(_), CellForm::Canonical) => match alterations(plan) {
+            Some(changes) => std::iter::once(native.clone()).chain(changes).collect(),
+            None => vec![create_table(target)],
+        },
+        _ => vec![create_table(target)],
+    }
+}
+
+/// From the source's table to the target's; None = that can't be altered.
+fn alterations(plan: &TablePlan) -> Option<Vec<String>> {
+    let (source, target) = (&plan.source, &plan.target);
+    let rules = plan.rule.iter().flat_map(|rule| &rule.columns);
+    let mut changes = Vec::new();
+    let mut shape: Vec<(String, String)> = source
+        .columns
+        .iter()
+        .map(|column| (column.name.clone(), column.native_type.clone()))
+        .collect();
+    let table = quote(&source.name);
+    for rule in rules {
+        let place = shape.iter().position(|(name, _)| *name == rule.column)?;
+        if rule.drop {
+            shape.remove(place);
+            changes.push(format!("ALTER TABLE {table} DROP COLUMN {}", quote(&rule.column)));
+        } else if let Some(name) = &rule.rename {
+            shape[place].0.clone_from(name);
+            let (old, new) = (quote(&rule.column), quote(name));
+            changes.push(format!("ALTER TABLE {table} RENAME COLUMN {old} TO {new}"));
+        }
+    }
+    let wanted = target.columns.iter();
+    let wanted: Vec<(&str, &str)> = wanted
+        .map(|column| (column.name.as_str(), column.native_type.as_str()))
+        .collect();
+    let shape: Vec<(&str, &str)> = shape
+        .iter()
+        .map(|(name, native)| (name.as_str(), native.as_str()))
+        .collect();
+    if shape != wanted {
+        return None;
+    }
+    if source.name != target.name {
+        changes.push(format!("ALTER TABLE {table} RENAME TO {}", quote(&target.name)));
+    }
+    Some(changes)
 }
 
 async fn object_type(session: &mut Session, name: &str) -> Result<Option<String>> {
@@ -124,6 +190,7 @@ async fn check_fitting(session: &mut Session, table: &TableSchema) -> Result<()>
     }
     let mut wanted: Vec<String> = table
         .copied_columns()
+        .filter(|column| !is_hidden_rowid(column))
         .map(|column| column.name.to_ascii_lowercase())
         .collect();
     there.sort();
@@ -250,16 +317,36 @@ fn list(names: &[String]) -> String {
     quoted.join(", ")
 }
 
-async fn make_indexes(session: &mut Session, table: &TableSchema) -> Result<()> {
-    for index in &table.indexes {
-        // Part of the table's own statement.
-        if index.name.starts_with(AUTO_INDEX) {
-            continue;
-        }
-        let sql = index
-            .native
-            .clone()
-            .unwrap_or_else(|| create_index(table, index));
+/// Not a part of the table's own statement.
+fn is_own(index: &Index) -> bool {
+    !index.name.starts_with(AUTO_INDEX)
+}
+
+/// The source's statement names the source's table and columns; None = nothing else says what a
+/// partial index or one on expressions is.
+fn index_statement(plan: &TablePlan, index: &Index) -> Option<String> {
+    let names = |table: &TableSchema| -> Vec<String> {
+        let columns = table.columns.iter();
+        columns.map(|column| column.name.clone()).collect()
+    };
+    let same = plan.target.name == plan.source.name && names(&plan.target) == names(&plan.source);
+    match &index.native {
+        Some(native) if same => Some(native.clone()),
+        _ if index.columns.is_empty() => None,
+        _ => Some(create_index(&plan.target, index)),
+    }
+}
+
+async fn make_indexes(session: &mut Session, plan: &TablePlan) -> Result<()> {
+    for index in plan.target.indexes.iter().filter(|index| is_own(index)) {
+        let Some(sql) = index_statement(plan, index) else {
+            let what = format!(
+                "index {} of {} is partial or on expressions, and the job's rule gives its table or \
+                 columns other names",
+                index.name, plan.source.name
+            );
+            return Err(Error::permanent(Code::NotBuilt, what));
+        };
         let there =
             "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ? COLLATE NOCASE";
         match session.row(there, args([&index.name])).await? {

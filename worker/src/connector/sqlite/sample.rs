@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteArguments;
 
 use super::reader::{compare, to_literal};
 use super::session::{Session, args, bind, cell, quote};
-use super::types::Stored;
+use super::cells::Stored;
 use crate::connector::Result;
 
 /// The cuts of `table` into about `buckets` buckets.
@@ -36,7 +36,7 @@ pub async fn sample(
 
 /// The name the rowid goes by: the INTEGER PRIMARY KEY, or one of SQLite's three that no column
 /// has taken. None for a WITHOUT ROWID table.
-fn rowid_name(table: &TableSchema) -> Option<String> {
+pub fn rowid_name(table: &TableSchema) -> Option<String> {
     if table.native_options.contains("WITHOUT ROWID") {
         return None;
     }
