@@ -165,7 +165,7 @@ pub fn txn(job: &JobUid, partition: u32, epoch: u32) -> TxnId {
 
 /// The plan of one table, copied as it is.
 pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
-    let inspection = source.inspect(Role::Source).await.expect("inspected");
+    let inspection = source.inspect(Role::Source, &spec()).await.expect("inspected");
     let schema = inspection
         .tables
         .into_iter()
@@ -173,9 +173,17 @@ pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
         .expect("the table is there");
     TablePlan {
         source: schema.clone(),
+        shaped: None,
         target: schema,
+        form: CellForm::Native,
         split: Split::Whole,
+        columns: Vec::new(),
+        rule: None,
     }
+}
+
+pub fn spec() -> JobSpec {
+    JobSpec::new("test", endpoint("x"), endpoint("y"))
 }
 
 /// A task's work.
@@ -191,9 +199,9 @@ pub fn work(
         task: TaskNo(task),
         epoch: Epoch(epoch),
         kind,
-        spec: JobSpec::new("test", endpoint("x"), endpoint("y")),
+        spec: spec(),
         tables: tables.to_vec(),
-        form: CellForm::Native,
+        objects: Vec::new(),
     }
 }
 
