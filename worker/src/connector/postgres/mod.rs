@@ -1,22 +1,31 @@
-//! PostgreSQL 13 and newer.
+//! PostgreSQL 14 and newer.
 //!
 //! | file | what |
 //! |---|---|
 //! | `session` | connections, pinned settings, deadlines |
 //! | `types`, `copytext`, `quote` | selecting and storing cells; COPY's text; names and values as SQL |
-//! | `inspect`, `sample` | catalogue, key bounds |
+//! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
 //! | `fence`, `prepared`, `resolve` | bookkeeping, prepared transactions, the end of a job |
-//! | `ddl`, `define` | text of definitions; tasks that run them |
+//! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
 mod copytext;
 mod ddl;
 mod define;
+mod define_fence;
+mod define_objects;
 mod error;
 mod fence;
 mod inspect;
+mod inspect_native;
+mod inspect_sql;
+mod inspect_tables;
+mod inspect_types;
 mod mark;
+mod objects;
+mod objects_after;
+mod objects_sql;
 mod prepared;
 mod quote;
 mod reader;
