@@ -1,11 +1,11 @@
 //! The types that MariaDB and MySQL share, and MariaDB's own.
 
-use super::random::Values::{
+use super::{Column, column, round_trip};
+use crate::harness::lab::Kind::{Mariadb, Mysql9, Postgres, Sqlite};
+use crate::random::Values::{
     Bits, Bytes, Date, Decimal, Float32, Float64, Inet4, Inet6, Instant, Int, Json, Latin, Moment,
     One, Text, Time, Uuid,
 };
-use super::{Column, column, round_trip};
-use crate::harness::lab::Kind::{Mariadb, Mysql9, Postgres, Sqlite};
 
 const I64: (i128, i128) = (i64::MIN as i128, i64::MAX as i128);
 

@@ -5,13 +5,12 @@
 mod mariadb;
 mod mysql9;
 mod postgres;
-mod random;
 mod sqlite;
 
 use crate::harness::lab::{Database, Kind, Lab};
 use crate::harness::literal;
 use crate::harness::oracle::values::{self, View};
-use random::{Random, Values};
+use crate::random::{Random, Values};
 
 /// A column of the wide table.
 struct Column {

@@ -1,11 +1,11 @@
 //! PostgreSQL's types.
 
-use super::random::Values::{
+use super::{Column, column, round_trip};
+use crate::harness::lab::Kind::{self, Mariadb, Mysql9, Postgres, Sqlite};
+use crate::random::Values::{
     Bits, Bytes, Date, Decimal, Float32, Float64, Inet4, Inet6, Int, Json, Moment, One, Text, Time,
     Uuid,
 };
-use super::{Column, column, round_trip};
-use crate::harness::lab::Kind::{self, Mariadb, Mysql9, Postgres, Sqlite};
 
 const I64: (i128, i128) = (i64::MIN as i128, i64::MAX as i128);
 /// Their numbers know no NaN and 65 digits, their dates no infinity: `coercion` shows it.

@@ -1,9 +1,9 @@
 //! SQLite's declared types with values of their own kind; other storage classes are `coercion`'s
 //! and, on SQLite itself, the torture database's.
 
-use super::random::Values::{Bytes, Date, Decimal, Float64, Int, Json, Moment, One, Text, Time};
 use super::{Column, column, round_trip};
 use crate::harness::lab::Kind::{Mariadb, Mysql9, Postgres, Sqlite};
+use crate::random::Values::{Bytes, Date, Decimal, Float64, Int, Json, Moment, One, Text, Time};
 
 const I64: (i128, i128) = (i64::MIN as i128, i64::MAX as i128);
 
