@@ -8,12 +8,10 @@ use crate::id::{PartitionNo, TableNo};
 use crate::job::JobSpec;
 use crate::limits;
 use crate::mapping;
-use crate::naming;
 use crate::partition::{Split, even_seed, partitions_of};
 use crate::rules::TableRule;
 use crate::schema::{
-    Catalog, CellForm, EndpointFacts, ForeignKey, KeyRange, KeySample, SchemaObject, TableRef,
-    TableSchema,
+    Catalog, CellForm, EndpointFacts, KeyRange, KeySample, SchemaObject, TableSchema,
 };
 use crate::shape;
 
@@ -97,26 +95,18 @@ impl Plan {
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
+    let ends = (catalog.source.engine, catalog.target.engine);
     let mut catalog = catalog;
-    let mut read_notes = Vec::new();
+    let mut notes = std::mem::take(&mut catalog.notes);
     for table in &mut catalog.tables {
-        let (from, to) = (catalog.source.engine, catalog.target.engine);
-        read_notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
+        notes.extend(mapping::as_read(&mut table.schema, spec, ends.0, ends.1));
     }
     let shaping = shape::shape(&catalog, spec)?;
     let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
-    let mut mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
+    let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
     let sources: Vec<TableSchema> = { catalog.tables.iter() }
         .map(|table| table.schema.clone())
         .collect();
-    let ends = (catalog.source.engine, catalog.target.engine);
-    let named = |table: &TableSchema| naming::target(spec, table, ends.0, ends.1);
-    let shapes = sources.iter().zip(&shaping.tables);
-    for ((source, shape), (target, _)) in shapes.zip(&mut mapped.tables) {
-        name(source, &shape.schema, &sources, target, named);
-    }
-    let mut notes = catalog.notes;
-    notes.extend(read_notes);
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
     let objects = match same_engine {
@@ -165,37 +155,6 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         return Err(Failure::new(Code::JobFile, what));
     }
     Ok(plan)
-}
-
-/// Gives a table of the target, and what its foreign keys refer to, their names there.
-fn name(
-    source: &TableSchema,
-    shaped: &TableSchema,
-    sources: &[TableSchema],
-    target: &mut TableSchema,
-    named: impl Fn(&TableSchema) -> TableRef,
-) {
-    let sources: Vec<&TableSchema> = sources.iter().collect();
-    TableRef {
-        schema: target.schema,
-        name: target.name,
-    } = named(source);
-    // A key may have no name, and the mapping may leave one out.
-    let all = shaped.foreign_keys.len() == target.foreign_keys.len();
-    for (no, key) in target.foreign_keys.iter_mut().enumerate() {
-        let same = |own: &&ForeignKey| own.name == key.name && own.columns == key.columns;
-        let own = match all {
-            true => shaped.foreign_keys.get(no),
-            false => shaped.foreign_keys.iter().find(same),
-        };
-        let refers = own.and_then(|own| shape::referenced(own, source, &sources));
-        if let Some(refers) = refers {
-            TableRef {
-                schema: key.references_schema,
-                name: key.references_table,
-            } = named(refers);
-        }
-    }
 }
 
 /// What a plan says of an object that is left behind.

@@ -6,8 +6,10 @@
 
 mod accept;
 mod cast;
+pub mod catalogue;
 mod keys;
 mod names;
+pub mod page;
 mod range;
 mod spelling;
 mod to_mysql;

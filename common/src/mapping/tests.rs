@@ -110,14 +110,7 @@ fn sqlite_types_become_mysql_types() {
     };
     let columns = vec![
         column("id", "INTEGER", INT),
-        column(
-            "flag",
-            "BOOLEAN",
-            CanonicalType::Int {
-                bits: 8,
-                unsigned: false,
-            },
-        ),
+        column("flag", "BOOLEAN", CanonicalType::Bool),
         column(
             "n",
             "NVARCHAR(160)",
@@ -189,7 +182,7 @@ fn texts_in_keys_fit_a_key() {
 fn everything_that_cannot_be_mapped_is_named_at_once() {
     let columns = vec![
         column("x", "", CanonicalType::Any),
-        column("n", "NUMERIC", CanonicalType::Any),
+        column("n", "STUFF", CanonicalType::Any),
         column("", "INT", INT),
     ];
     let source = table("t", columns, &[]);
@@ -197,7 +190,7 @@ fn everything_that_cannot_be_mapped_is_named_at_once() {
     let mysql = facts(Engine::Mysql, "8.4.1");
     let failure = map_tables(&[&source], &sqlite, &mysql).expect_err("two reasons");
     assert_eq!(failure.code, Code::UnsupportedType);
-    for named in ["t.x", "t.n (NUMERIC)", "\"\" is no name"] {
+    for named in ["t.x", "t.n (STUFF)", "\"\" is no name"] {
         assert!(failure.what.contains(named), "{named}: {}", failure.what);
     }
 }
@@ -239,7 +232,7 @@ fn mysql_types_keep_their_names_where_sqlite_keeps_their_values() {
     let int = |bits, unsigned| CanonicalType::Int { bits, unsigned };
     let cases = [
         ("int(10) unsigned", int(32, true), "INT UNSIGNED"),
-        ("tinyint(1)", int(8, false), "BOOLEAN"),
+        ("tinyint(1)", int(8, false), "TINYINT"),
         ("decimal(10,2)", decimal(10, 2), "DECIMAL(10,2)"),
         ("decimal(30,10)", decimal(30, 10), "DECIMAL_TEXT(30,10)"),
         ("float", CanonicalType::Float32, "FLOAT4"),

@@ -78,10 +78,13 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
     Some(match &column.canonical {
         CanonicalType::Bool => "BOOLEAN".into(),
         CanonicalType::Int { .. } if rowid_key => "INTEGER".into(),
+        // SQLite's own end at 63 bits.
+        CanonicalType::Int {
+            bits: 64,
+            unsigned: true,
+        } => "DECIMAL_TEXT(20,0)".into(),
         CanonicalType::Int { bits, unsigned } => {
-            let native = column.native_type.to_ascii_lowercase();
             let name = match bits {
-                8 if native.starts_with("tinyint(1)") && !unsigned => "BOOLEAN",
                 0..=8 => "TINYINT",
                 9..=16 => "SMALLINT",
                 17..=24 => "MEDIUMINT",
@@ -114,11 +117,10 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
         CanonicalType::Timestamp { fraction } => with_fraction("TIMESTAMP", *fraction),
         CanonicalType::Year => "YEAR".into(),
         CanonicalType::Json => "JSON_TEXT".into(),
-        CanonicalType::Numeric
-        | CanonicalType::Uuid
-        | CanonicalType::Inet
-        | CanonicalType::Enum { .. }
-        | CanonicalType::Set { .. } => "TEXT".into(),
+        CanonicalType::Numeric => "NUMERIC_TEXT".into(),
+        CanonicalType::Uuid => "UUID_TEXT".into(),
+        CanonicalType::Inet => "INET_TEXT".into(),
+        CanonicalType::Enum { .. } | CanonicalType::Set { .. } => "TEXT".into(),
         CanonicalType::Bit { width } if *width < 64 => format!("BIT({width})"),
         CanonicalType::Bit { width } => format!("BIT_TEXT({width})"),
         CanonicalType::Any => return None,

@@ -76,8 +76,8 @@ fn names(
     let column = origin.column(shaped);
     let mut names = vec![format!("{}.{column}", origin.full_name)];
     match (&table.schema, default) {
-        (Some(_), _) => names.push(format!("{}.{column}", origin.name)),
-        (None, Some(schema)) => names.push(format!("{schema}.{}.{column}", origin.name)),
+        (Some(_), _) => names.push(format!("{}.{column}", table.name)),
+        (None, Some(schema)) => names.push(format!("{schema}.{}.{column}", table.name)),
         (None, None) => {}
     }
     names
@@ -202,24 +202,17 @@ fn of_numbers(ends: &Ends<'_>, source: &Column, target: &Column) -> Vec<Loss> {
     let float = matches!(source.canonical, T::Float32 | T::Float64);
     let to_float = float && matches!(target.canonical, T::Float32 | T::Float64);
     let (to_mysql, to_sqlite) = (ends.to == Engine::Mysql, ends.to == Engine::Sqlite);
-    if to_float
-        && ends.from != Engine::Mysql
-        && (to_mysql || (to_sqlite && ends.from == Engine::Postgres))
-    {
+    if to_float && to_mysql && ends.from != Engine::Mysql {
         losses.push(Loss::NotANumber);
     }
     // SQLite keeps a REAL without fraction as an integer, MariaDB drops the sign on loading.
     if to_float && ends.from != ends.to && (to_sqlite || ends.is_mariadb()) {
         losses.push(Loss::NegativeZero);
     }
-    // A numeric of PostgreSQL may be NaN whatever its digits.
+    // A numeric of PostgreSQL may be NaN whatever its digits, a number of SQLite infinite.
     let number = matches!(source.canonical, T::Decimal { .. } | T::Numeric);
     let bounded = matches!(target.canonical, T::Decimal { .. } | T::Int { .. });
-    if ends.from == Engine::Postgres
-        && number
-        && bounded
-        && (ends.to != ends.from || source.canonical == T::Numeric)
-    {
+    if ends.from != Engine::Mysql && number && bounded && ends.from != ends.to {
         losses.push(Loss::NotANumber);
     }
     let u64s = T::Int {
@@ -294,6 +287,7 @@ fn says_less(
     source.canonical != target.canonical
         || (!text && (other || is_texty(&target.native_type)) && !is_list(ends, target))
         || is_own_kind(ends, source)
+        || (ends.from != ends.to && target.native_type.starts_with("interval"))
 }
 
 /// ENUM and SET of MySQL name their values, with whatever letters.

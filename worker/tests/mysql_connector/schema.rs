@@ -147,7 +147,10 @@ async fn definitions_are_copied_and_repeatable() {
         ],
     )
     .await;
-    let inspection = source.inspect(Role::Source, &spec()).await.expect("inspected");
+    let inspection = source
+        .inspect(Role::Source, &spec())
+        .await
+        .expect("inspected");
     assert!(
         inspection
             .notes
@@ -265,7 +268,10 @@ async fn what_can_not_be_moved_is_named() {
 #[tokio::test]
 async fn endpoints_that_do_not_answer_say_why() {
     let code = async |connector: Mysql| {
-        let error = connector.inspect(Role::Source, &spec()).await.expect_err("refused");
+        let error = connector
+            .inspect(Role::Source, &spec())
+            .await
+            .expect_err("refused");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         (error.class, error.failure.code)
     };

@@ -84,9 +84,14 @@ pub fn port() -> u16 {
 
 /// A connection of the test's own, into `database` ("" = none).
 pub async fn connect(database: &str) -> mysql_async::Conn {
+    connect_at(port(), database).await
+}
+
+/// As [`connect`], to another server.
+pub async fn connect_at(port: u16, database: &str) -> mysql_async::Conn {
     let options = mysql_async::OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
-        .tcp_port(port())
+        .tcp_port(port)
         .user(Some("root"))
         .prefer_socket(false)
         .db_name((!database.is_empty()).then_some(database));
@@ -97,7 +102,12 @@ pub async fn connect(database: &str) -> mysql_async::Conn {
 
 /// Runs statements, one a line, in `database`.
 pub async fn run(database: &str, statements: &[&str]) {
-    let mut conn = connect(database).await;
+    run_at(port(), database, statements).await;
+}
+
+/// As [`run`], on another server.
+pub async fn run_at(port: u16, database: &str, statements: &[&str]) {
+    let mut conn = connect_at(port, database).await;
     conn.query_drop("SET NAMES utf8mb4").await.expect("set");
     conn.query_drop("SET time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'")
         .await
@@ -112,7 +122,12 @@ pub async fn run(database: &str, statements: &[&str]) {
 
 /// The first cell of an answer.
 pub async fn ask(database: &str, sql: &str) -> String {
-    let mut conn = connect(database).await;
+    ask_at(port(), database, sql).await
+}
+
+/// As [`ask`], of another server.
+pub async fn ask_at(port: u16, database: &str, sql: &str) -> String {
+    let mut conn = connect_at(port, database).await;
     let cell: Option<Option<String>> = conn
         .query_first(sql)
         .await
@@ -138,10 +153,19 @@ pub async fn pair(name: &str) -> (Mysql, Mysql) {
 }
 
 pub fn endpoint(database: &str) -> Endpoint {
+    endpoint_at(port(), database)
+}
+
+/// `database` as a URL has it.
+pub fn endpoint_at(port: u16, database: &str) -> Endpoint {
     Endpoint {
-        url: format!("mysql://root@127.0.0.1:{}/{database}", port()),
+        url: format!("mysql://root@127.0.0.1:{port}/{database}"),
         password: None,
     }
+}
+
+pub fn connector_at(port: u16, database: &str) -> Mysql {
+    Mysql::new(&endpoint_at(port, database), &Secrets::default()).expect("a valid URL")
 }
 
 pub fn connector(database: &str) -> Mysql {
@@ -165,7 +189,10 @@ pub fn txn(job: &JobUid, partition: u32, epoch: u32) -> TxnId {
 
 /// The plan of one table, copied as it is.
 pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
-    let inspection = source.inspect(Role::Source, &spec()).await.expect("inspected");
+    let inspection = source
+        .inspect(Role::Source, &spec())
+        .await
+        .expect("inspected");
     let schema = inspection
         .tables
         .into_iter()

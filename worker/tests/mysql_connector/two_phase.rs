@@ -265,7 +265,10 @@ async fn without_a_database_of_its_own_the_books_stand_beside_the_data() {
         password: Some(SecretRef::Session("target".into())),
     };
     let target = Mysql::new(&endpoint, &secrets).expect("valid");
-    target.inspect(Role::Target, &spec()).await.expect("a usable target");
+    target
+        .inspect(Role::Target, &spec())
+        .await
+        .expect("a usable target");
     let (job, plan) = (job(), plan(&source, "t").await);
     let case = Case {
         name: "tp_beside",

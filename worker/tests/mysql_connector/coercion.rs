@@ -1,0 +1,1 @@
+//! Values a server would cut, clamp, round or zero are errors that name them.
