@@ -41,12 +41,8 @@ impl Job {
             .expect("a source")
             .tables
             .remove(0);
-        let plan = plan(&table, &table);
-        let create = work(
-            TaskKind::Create,
-            0,
-            std::slice::from_ref(&plan),
-        );
+        let plan = plan(&table, &table, CellForm::Native);
+        let create = work(TaskKind::Create, 0, std::slice::from_ref(&plan));
         target.define(create.clone()).await.expect("created");
         target
             .define(create)
@@ -62,10 +58,7 @@ impl Job {
     }
 
     async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
-        let writer = self
-            .target
-            .writer(txn(0, epoch), self.plan.clone())
-            .await;
+        let writer = self.target.writer(txn(0, epoch), self.plan.clone()).await;
         writer.expect("a writer")
     }
 
@@ -261,7 +254,6 @@ async fn what_is_left_at_the_end_is_nothing() {
         },
         5,
         &[],
-        CellForm::Native,
     );
     job.target
         .define(late)
@@ -274,7 +266,7 @@ async fn target_modes_do_what_they_say() {
     let job = Job::begun().await;
     script(&job.to, "INSERT INTO t VALUES (1, 'mine')").await;
     let plans = std::slice::from_ref(&job.plan);
-    let mut create = work(TaskKind::Create, 7, plans, CellForm::Native);
+    let mut create = work(TaskKind::Create, 7, plans);
     let refused = job
         .target
         .define(create.clone())

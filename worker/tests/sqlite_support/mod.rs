@@ -248,7 +248,9 @@ pub fn any_spec() -> JobSpec {
 
 /// What a source says of itself in a job to another engine.
 pub async fn inspect_for(from: &Path, target: &str) -> Inspection {
-    let inspected = connector(from).inspect(Role::Source, &spec(from, target)).await;
+    let inspected = connector(from)
+        .inspect(Role::Source, &spec(from, target))
+        .await;
     inspected.expect("a source")
 }
 

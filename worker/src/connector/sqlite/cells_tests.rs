@@ -47,7 +47,10 @@ fn canonical_texts_are_exact_or_refused() {
     assert!(canonical_text("BOOLEAN", Stored::Text(b"1")).is_err());
     let infinite = canonical_text("REAL", Stored::Real(f64::NEG_INFINITY));
     assert_eq!(infinite, Ok("-Infinity".into()));
-    assert_eq!(canonical_text("REAL", Stored::Text(b"NaN")), Ok("NaN".into()));
+    assert_eq!(
+        canonical_text("REAL", Stored::Text(b"NaN")),
+        Ok("NaN".into())
+    );
     assert!(canonical_text("JSON_TEXT", Stored::Text(b"{a}")).is_err());
     assert!(canonical_text("JSON_TEXT", Stored::Text(b"{\"a\":1}")).is_ok());
 }

@@ -69,11 +69,7 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     fence::count(session, &work.job, &unit, work.epoch).await
 }
 
-async fn make_table(
-    session: &mut Session,
-    plan: &TablePlan,
-    mode: TargetMode,
-) -> Result<()> {
+async fn make_table(session: &mut Session, plan: &TablePlan, mode: TargetMode) -> Result<()> {
     let table = &plan.target;
     let there = object_type(session, &table.name).await?;
     if there.is_some() {
@@ -147,7 +143,10 @@ fn alterations(plan: &TablePlan) -> Option<Vec<String>> {
         let place = shape.iter().position(|(name, _)| *name == rule.column)?;
         if rule.drop {
             shape.remove(place);
-            changes.push(format!("ALTER TABLE {table} DROP COLUMN {}", quote(&rule.column)));
+            changes.push(format!(
+                "ALTER TABLE {table} DROP COLUMN {}",
+                quote(&rule.column)
+            ));
         } else if let Some(name) = &rule.rename {
             shape[place].0.clone_from(name);
             let (old, new) = (quote(&rule.column), quote(name));
@@ -166,7 +165,10 @@ fn alterations(plan: &TablePlan) -> Option<Vec<String>> {
         return None;
     }
     if source.name != target.name {
-        changes.push(format!("ALTER TABLE {table} RENAME TO {}", quote(&target.name)));
+        changes.push(format!(
+            "ALTER TABLE {table} RENAME TO {}",
+            quote(&target.name)
+        ));
     }
     Some(changes)
 }

@@ -75,9 +75,11 @@ fn is_hidden(table: &TableSchema) -> bool {
     };
     let alias = alias.is_some_and(|key| key.native_type.eq_ignore_ascii_case("INTEGER"));
     // A key's `INTEGER … DESC` has an index of its own, and the catalogue calls it nullable.
-    let alias = alias && !table.primary_key.iter().any(|key| {
-        table.column(key).is_some_and(|key| key.nullable)
-    });
+    let alias = alias
+        && !table
+            .primary_key
+            .iter()
+            .any(|key| table.column(key).is_some_and(|key| key.nullable));
     !alias && !table.native_options.contains("WITHOUT ROWID")
 }
 

@@ -146,12 +146,15 @@ impl Layout {
         };
         let converted = self.stored(row, other)?;
         column.push(converted, batch).map_err(|again| {
-            let (Stray::Class(why) | Stray::Text(why) | Stray::Odd(why)) = again;
-            Stray::Odd(format!(
-                "holds {}{}, of which SQLite's own conversion {why}",
-                stored.class(),
-                excerpt(stored)
-            ))
+            let told = |why: String| {
+                let (class, shown) = (stored.class(), excerpt(stored));
+                format!("holds {class}{shown}, of which SQLite's own conversion {why}")
+            };
+            match again {
+                // Another loss, which may be accepted too.
+                Stray::Text(why) => Stray::Text(told(why)),
+                Stray::Class(why) | Stray::Odd(why) => Stray::Odd(told(why)),
+            }
         })
     }
 
@@ -255,7 +258,9 @@ impl ReadColumn {
 }
 
 fn is_accepted(losses: &[PossibleLoss], loss: Loss) -> bool {
-    losses.iter().any(|found| found.loss == loss && found.accepted)
+    losses
+        .iter()
+        .any(|found| found.loss == loss && found.accepted)
 }
 
 /// Whether the reader must see to the type's bounds: SQLite doesn't, and a target may round or cut

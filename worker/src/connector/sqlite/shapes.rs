@@ -52,7 +52,9 @@ pub fn within(canonical: &CanonicalType, cell: &[u8]) -> Result<(), String> {
             let room = usize::from(precision.saturating_sub(*scale));
             if whole > room || fraction > usize::from(*scale) {
                 let text = String::from_utf8_lossy(cell);
-                return over(format!("{text} where DECIMAL({precision},{scale}) is declared"));
+                return over(format!(
+                    "{text} where DECIMAL({precision},{scale}) is declared"
+                ));
             }
         }
         T::Int { bits, unsigned } if !int_fits(cell, *bits, *unsigned) => {
@@ -170,7 +172,12 @@ fn is_datetime(text: &[u8]) -> bool {
     let text = text.strip_suffix(b" BC").unwrap_or(text);
     match text.iter().position(|byte| *byte == b' ') {
         // 24:00:00 and a leap second would be made another time by a target.
-        Some(gap) => is_day(&text[..gap]) && is_time(&text[gap + 1..], 2) && text[gap + 1] < b'3' && &text[gap + 1..gap + 3] < &b"24"[..],
+        Some(gap) => {
+            is_day(&text[..gap])
+                && is_time(&text[gap + 1..], 2)
+                && text[gap + 1] < b'3'
+                && &text[gap + 1..gap + 3] < &b"24"[..]
+        }
         None => false,
     }
 }

@@ -53,23 +53,34 @@ async fn scans(session: &mut Session, table: &TableSchema) -> Result<Vec<String>
         .iter()
         .map(|column| format!("s.{}", quote(&column.name)))
         .collect();
-    let all = format!("SELECT {} FROM {} AS s", columns.join(", "), quote(&table.name));
+    let all = format!(
+        "SELECT {} FROM {} AS s",
+        columns.join(", "),
+        quote(&table.name)
+    );
     if table.rows_estimate <= ROWS_WHOLE {
         return Ok(vec![all]);
     }
     let Some(rowid) = rowid_name(table) else {
         let order = |direction: &str| {
             let key = table.primary_key.iter();
-            let key: Vec<String> = key.map(|name| format!("s.{}{direction}", quote(name))).collect();
+            let key: Vec<String> = key
+                .map(|name| format!("s.{}{direction}", quote(name)))
+                .collect();
             format!("{all} ORDER BY {} LIMIT {ROWS_AT_AN_END}", key.join(", "))
         };
         // In the order of the key as it is stored, where that can be read both ways.
-        return Ok(vec![format!("{all} LIMIT {ROWS_AT_AN_END}"), order(" DESC")]);
+        return Ok(vec![
+            format!("{all} LIMIT {ROWS_AT_AN_END}"),
+            order(" DESC"),
+        ]);
     };
     let key = format!("s.{}", quote(&rowid));
     let mut scans = Vec::new();
     for direction in ["", " DESC"] {
-        scans.push(format!("{all} ORDER BY {key}{direction} LIMIT {ROWS_AT_AN_END}"));
+        scans.push(format!(
+            "{all} ORDER BY {key}{direction} LIMIT {ROWS_AT_AN_END}"
+        ));
     }
     let end = |function: &str| format!("SELECT {function}({key}) FROM {} AS s", quote(&table.name));
     let first = session.number(&end("min"), args([])).await?;
@@ -136,6 +147,8 @@ struct Found {
     within: u64,
     /// An integer that no double holds.
     wide: bool,
+    /// An integer of more than 8 bits.
+    long: bool,
 }
 
 impl Found {
@@ -151,6 +164,7 @@ impl Found {
             fitting: 0,
             within: 0,
             wide: false,
+            long: false,
         }
     }
 
@@ -161,6 +175,7 @@ impl Found {
             Stored::Int(int) => {
                 self.ints += 1;
                 self.wide |= int.unsigned_abs() > 1 << 53;
+                self.long |= i8::try_from(int).is_err();
                 8
             }
             Stored::Real(_) => {
@@ -241,7 +256,11 @@ impl Found {
         match (self.ints, self.reals) {
             (0, 0) if self.texts == 0 => CanonicalType::Bytes { max_len: None },
             (_, 0) if self.ints > 0 => CanonicalType::Int {
-                bits: 64,
+                // MySQL's TINYINT(1), which is more than a truth value.
+                bits: match self.declared {
+                    CanonicalType::Bool if !self.long => 8,
+                    _ => 64,
+                },
                 unsigned: false,
             },
             (_, 1..) if !self.wide => CanonicalType::Float64,

@@ -37,10 +37,7 @@ impl Affinity {
 
     /// Text that looks like a number becomes one, so a number and its text can't both be there.
     pub fn is_numeric(self) -> bool {
-        matches!(
-            self,
-            Affinity::Integer | Affinity::Real | Affinity::Numeric
-        )
+        matches!(self, Affinity::Integer | Affinity::Real | Affinity::Numeric)
     }
 }
 

@@ -15,9 +15,9 @@ use common::value::RowBatch;
 use sqlx::sqlite::SqliteArguments;
 use tokio::time::Instant;
 
+use super::cells::{Value, read_any, read_canonical};
 use super::fence;
 use super::session::{Access, Session, quote};
-use super::cells::{Value, read_any, read_canonical};
 use super::types::Affinity;
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
 
