@@ -7,6 +7,7 @@ use common::job::JobSpec;
 use common::schema::{EndpointFacts, Engine, TableSchema};
 
 use super::inspect_tables::{self, Found};
+use super::mark;
 use super::objects;
 use super::quote::{ident, text};
 use super::session::{Host, Purpose, Session};
@@ -50,6 +51,8 @@ async fn source(session: &mut Session, host: &Host, spec: &JobSpec) -> Result<In
         let what = "copying PostgreSQL's large objects";
         return Err(Error::permanent(Code::NotBuilt, what));
     }
+    // Before anything else is read.
+    let mark = mark::mark(session).await?;
     let mut notes = Vec::new();
     let same_engine = spec.target.engine() == Some(Engine::Postgres);
     let found = inspect_tables::tables(session, &host.schema, !same_engine, &mut notes).await?;
@@ -60,7 +63,7 @@ async fn source(session: &mut Session, host: &Host, spec: &JobSpec) -> Result<In
     Ok(Inspection {
         facts: facts(session, WRITERS_MAX),
         tables: found.into_iter().map(|found| found.table).collect(),
-        mark: None,
+        mark,
         objects,
         notes,
     })

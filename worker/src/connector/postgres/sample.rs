@@ -11,7 +11,7 @@ use crate::connector::Result;
 
 /// Rows of the sample for each bucket.
 const ROWS_PER_BUCKET: f64 = 60.0;
-const SAMPLE_ROWS_MIN: f64 = 2_000.0;
+const SAMPLE_ROWS_MIN: f64 = 10_000.0;
 const SAMPLE_ROWS_MAX: f64 = 400_000.0;
 
 /// About `buckets - 1` ascending bounds; none if the table has no key to cut by.

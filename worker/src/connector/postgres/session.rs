@@ -208,11 +208,6 @@ impl Session {
         if purpose != Purpose::Read {
             self.search_path(&[schema]).await?;
         }
-        if purpose == Purpose::Load {
-            // Triggers of a table that was there would change rows, foreign keys ask for an order
-            // of tables. Without the right to say so, they act as they are defined.
-            let _ = self.run("SET session_replication_role = replica").await;
-        }
         Ok(())
     }
 

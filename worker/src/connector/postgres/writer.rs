@@ -19,7 +19,7 @@ use super::copytext::{Encoder, Field};
 use super::error::{LOCK_NOT_AVAILABLE, UNDEFINED_TABLE};
 use super::fence::{Books, Claim, Raised, SessionId, gone};
 use super::prepared::{self, Verdict};
-use super::quote::{idents, qualified};
+use super::quote::{idents, qualified, text};
 use super::session::{Host, Purpose, Session};
 use super::types;
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
@@ -41,6 +41,8 @@ enum Stage {
 /// Into which table, and how.
 struct Load {
     table: String,
+    /// Quoted, with its schema.
+    relation: String,
     fields: Vec<Field>,
     copy: String,
 }
@@ -71,7 +73,7 @@ impl Load {
             })
             .collect();
         let names = idents(fields.iter().map(|field| field.name.as_str()));
-        let table = qualified(
+        let relation = qualified(
             host.schema_of(plan.target.schema.as_deref()),
             &plan.target.name,
         );
@@ -82,9 +84,25 @@ impl Load {
         };
         Load {
             table: plan.target.full_name(),
-            copy: format!("COPY {table}{list} FROM STDIN"),
+            copy: format!("COPY {relation}{list} FROM STDIN"),
+            relation,
             fields,
         }
+    }
+
+    /// Turns the table's own triggers and foreign keys off for this session, if we may: a trigger
+    /// would change rows, a foreign key ask for an order of tables. Not where a unique key can be
+    /// deferred: it is checked by a trigger too, and would be off with them (measured).
+    async fn quiet(&self, session: &mut Session) {
+        let relation = text(&self.relation);
+        let sql = format!(
+            "SELECT set_config('session_replication_role', 'replica', false) WHERE NOT EXISTS \
+             (SELECT FROM pg_constraint WHERE condeferrable AND contype IN ('p', 'u', 'x') AND \
+             conrelid IN (SELECT relid FROM pg_partition_tree({relation}::regclass) UNION ALL \
+             SELECT {relation}::regclass))"
+        );
+        // Without the right to say so, they act as they are defined.
+        let _ = session.run(&sql).await;
     }
 
     /// Loads the batch, all of it or an error.
@@ -409,6 +427,7 @@ impl TargetWriter for Writer {
         };
         self.claim = Some(claim);
         if recovered == Recovered::Absent {
+            self.load.quiet(&mut session).await;
             session.run("BEGIN").await?;
             self.stage = Stage::Open;
         } else {
