@@ -14,7 +14,7 @@ pub fn schema(server: &Server, database: &str) -> BTreeMap<String, String> {
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("-- Name: ") {
             header = name.split("; Owner: ").next().unwrap_or(name).to_owned();
-        } else if !line.starts_with("--") && !line.trim().is_empty() {
+        } else if !line.starts_with(['-', '\\']) && !line.trim().is_empty() {
             let body = objects.entry(header.clone()).or_default();
             body.push_str(line);
             body.push('\n');
@@ -26,7 +26,9 @@ pub fn schema(server: &Server, database: &str) -> BTreeMap<String, String> {
 /// The `setval` of every sequence.
 pub fn sequences(server: &Server, database: &str) -> Vec<String> {
     let text = dump(server, database, &["-a"]);
-    let values = text.lines().filter(|line| line.contains("pg_catalog.setval("));
+    let values = text
+        .lines()
+        .filter(|line| line.contains("pg_catalog.setval("));
     let mut values: Vec<String> = values.map(str::to_owned).collect();
     values.sort();
     values
@@ -34,7 +36,11 @@ pub fn sequences(server: &Server, database: &str) -> Vec<String> {
 
 /// The rows, as a script that another database takes.
 pub fn rows(server: &Server, database: &str) -> String {
-    dump(server, database, &["-a", "--disable-triggers", "--no-blobs", "-T", "*.toasted"])
+    dump(
+        server,
+        database,
+        &["-a", "--disable-triggers", "--no-blobs", "-T", "*.toasted"],
+    )
 }
 
 fn dump(server: &Server, database: &str, options: &[&str]) -> String {
@@ -65,7 +71,9 @@ pub fn differences(
             Some(_) => {}
         }
     }
-    let added = target.iter().filter(|(name, _)| !source.contains_key(*name));
+    let added = target
+        .iter()
+        .filter(|(name, _)| !source.contains_key(*name));
     differences.extend(added.map(|(name, body)| format!("added: {name}\n{body}")));
     differences
 }

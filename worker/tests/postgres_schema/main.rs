@@ -8,3 +8,4 @@ mod dump;
 mod modes;
 mod support;
 mod torture;
+mod zoo;

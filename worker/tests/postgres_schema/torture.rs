@@ -31,10 +31,7 @@ async fn same_again(schema: &str) {
         let texts: Vec<&str> = unjustified.iter().map(|text| text.as_str()).collect();
         texts.join("\n")
     });
-    assert_eq!(
-        dump::sequences(&server, "s"),
-        dump::sequences(&server, "t")
-    );
+    assert_eq!(dump::sequences(&server, "s"), dump::sequences(&server, "t"));
 }
 
 #[tokio::test]

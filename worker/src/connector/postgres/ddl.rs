@@ -48,7 +48,9 @@ pub fn plan(plan: &Plan, default_schema: &str) -> Vec<String> {
 
 /// The schemas of the tables, the default one too.
 pub fn schemas(tables: &[TablePlan], default_schema: &str) -> Vec<String> {
-    let named = tables.iter().filter_map(|table| table.target.schema.clone());
+    let named = tables
+        .iter()
+        .filter_map(|table| table.target.schema.clone());
     let mut schemas = vec![default_schema.to_owned()];
     for schema in named {
         if !schemas.contains(&schema) {
@@ -79,7 +81,12 @@ fn takes_natives(table: &TablePlan, same_engine: bool) -> bool {
 
 /// CREATE TABLE with the primary key.
 pub fn create(table: &TablePlan, default_schema: &str) -> String {
-    if let Some(native) = table.target.native_ddl.as_ref().filter(|_| is_native(table)) {
+    if let Some(native) = table
+        .target
+        .native_ddl
+        .as_ref()
+        .filter(|_| is_native(table))
+    {
         return native.clone();
     }
     let target = &table.target;
@@ -107,7 +114,11 @@ fn column_item(column: &Column) -> String {
         sql.push_str(&format!(" COLLATE {collation}"));
     }
     if let Some(generated) = &column.generated {
-        let kind = if generated.stored { "STORED" } else { "VIRTUAL" };
+        let kind = if generated.stored {
+            "STORED"
+        } else {
+            "VIRTUAL"
+        };
         let expression = &generated.expression;
         sql.push_str(&format!(" GENERATED ALWAYS AS ({expression}) {kind}"));
     } else if column.auto_increment {
@@ -212,7 +223,10 @@ pub fn foreign_keys(
     let target = &table.target;
     let keys = target.foreign_keys.iter().enumerate().map(|(at, key)| {
         let key_name = match key.name.as_str() {
-            "" => format!("fk_{at}_{}", target.name).chars().take(60).collect(),
+            "" => format!("fk_{at}_{}", target.name)
+                .chars()
+                .take(60)
+                .collect(),
             name => name.to_owned(),
         };
         let definition = match key.native.as_ref().filter(|_| natives) {
@@ -252,7 +266,10 @@ fn definition(key: &ForeignKey, default_schema: &str) -> String {
 /// what the source's would give next.
 pub fn next_value(table: &TableSchema, default_schema: &str) -> Option<String> {
     let column = table.columns.iter().find(|column| column.auto_increment)?;
-    let (name, at_least) = (name(table, default_schema), table.auto_increment.unwrap_or(1));
+    let (name, at_least) = (
+        name(table, default_schema),
+        table.auto_increment.unwrap_or(1),
+    );
     Some(format!(
         "SELECT pg_catalog.setval(q.seqrelid::regclass, least(v.next, q.seqmax)::bigint, v.next > \
          q.seqmax) FROM (SELECT greatest(coalesce(max({column}), 0)::numeric + 1, {at_least}) AS \

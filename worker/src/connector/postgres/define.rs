@@ -82,7 +82,10 @@ async fn occupied_at(session: &mut Session, schema: &str, name: &str) -> Result<
     };
     // What inherits from it has rows of its own.
     let only = if kind == "r" { "ONLY " } else { "" };
-    let look = format!("SELECT 1::text FROM {only}{} LIMIT 1", qualified(schema, name));
+    let look = format!(
+        "SELECT 1::text FROM {only}{} LIMIT 1",
+        qualified(schema, name)
+    );
     Ok(match session.cell(&look).await? {
         Some(_) => Occupied::HoldsRows,
         None => Occupied::Empty,
@@ -222,7 +225,11 @@ async fn compare(at: &mut Target, table: &TableSchema) -> Result<()> {
         if wanted != has {
             return differs(format!("column {} is {has}, not {wanted}", column.name));
         }
-        if declared(found) != (column.generated.is_some(), column.nullable && !in_key(table, column))
+        if declared(found)
+            != (
+                column.generated.is_some(),
+                column.nullable && !in_key(table, column),
+            )
         {
             return differs(format!("column {} is declared differently", column.name));
         }
@@ -313,10 +320,7 @@ async fn index(at: &mut Target, plan: &TablePlan, tables: &[TablePlan]) -> Resul
 
 /// Attaching twice does nothing; the other index may not be there yet.
 async fn attach_index(session: &mut Session, attach: &str) -> Result<()> {
-    match session
-        .run_within(attach, limits::DEFINE_DEADLINE_MS)
-        .await
-    {
+    match session.run_within(attach, limits::DEFINE_DEADLINE_MS).await {
         Err(failed) if failed.sqlstate != super::error::UNDEFINED_TABLE => Err(failed.into()),
         _ => Ok(()),
     }

@@ -92,10 +92,7 @@ fn of_stage(work: &DefineWork, stage: ObjectStage) -> impl Iterator<Item = &Sche
 }
 
 fn may_come_later(object: &SchemaObject) -> bool {
-    matches!(
-        object.kind.as_str(),
-        "function" | "procedure" | "aggregate"
-    )
+    matches!(object.kind.as_str(), "function" | "procedure" | "aggregate")
 }
 
 fn key(object: &SchemaObject) -> (String, String) {
@@ -200,11 +197,7 @@ async fn undo(at: &mut Target, object: &SchemaObject) -> Result<()> {
 
 /// Runs statements that may be too early.
 pub async fn attempt(at: &mut Target, sql: &str) -> Result<Made> {
-    match at
-        .session
-        .run_within(sql, limits::DEFINE_DEADLINE_MS)
-        .await
-    {
+    match at.session.run_within(sql, limits::DEFINE_DEADLINE_MS).await {
         Ok(_) => Ok(Made::Done),
         Err(failed) if is_early(&failed.sqlstate) => Ok(Made::Later(failed.error)),
         Err(failed) => Err(failed.into()),

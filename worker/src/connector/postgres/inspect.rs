@@ -139,7 +139,10 @@ async fn check_writable(session: &mut Session, host: &Host) -> Result<()> {
             ),
         ),
         (_, None) => (
-            format!("schema {} is not there, and {user} may not create it", host.schema),
+            format!(
+                "schema {} is not there, and {user} may not create it",
+                host.schema
+            ),
             format!(
                 "GRANT CREATE ON DATABASE {} TO {}",
                 ident(&host.database),

@@ -173,7 +173,10 @@ pub async fn tables(
         };
         let mut table = table(&parts, &labels, default_schema);
         estimate(&mut table, &relation, whole);
-        let sequence = columns.iter().filter(|c| is_auto(c)).find_map(|c| c.sequence);
+        let sequence = columns
+            .iter()
+            .filter(|c| is_auto(c))
+            .find_map(|c| c.sequence);
         let next = sequence.and_then(|oid| values.get(&oid).copied());
         table.auto_increment = next.and_then(|next| u64::try_from(next).ok());
         for index in indexes.remove(&relation.oid).unwrap_or_default() {

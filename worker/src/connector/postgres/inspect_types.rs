@@ -81,8 +81,7 @@ fn numeric(typmod: i64) -> CanonicalType {
 /// A default as `pg_get_expr` prints it.
 pub fn default_of(expression: &str, canonical: &CanonicalType) -> ColumnDefault {
     use CanonicalType as C;
-    if let (Some(fraction), C::DateTime { .. } | C::Timestamp { .. }) =
-        (now(expression), canonical)
+    if let (Some(fraction), C::DateTime { .. } | C::Timestamp { .. }) = (now(expression), canonical)
     {
         return ColumnDefault::CurrentTimestamp {
             fraction,
@@ -177,7 +176,10 @@ mod tests {
         for (text, found) in [
             ("'it''s'::text", literal("it's")),
             ("E'a\\\\b'::character varying(3)", literal("a\\b")),
-            ("'a'::text || 'b'::text", expression("'a'::text || 'b'::text")),
+            (
+                "'a'::text || 'b'::text",
+                expression("'a'::text || 'b'::text"),
+            ),
             ("lower('A'::text)", expression("lower('A'::text)")),
             ("5", literal("5")),
             ("'-5'::integer", literal("-5")),

@@ -22,6 +22,7 @@ struct ObjectRow {
     name: String,
     relation: Option<u32>,
     own: Option<u32>,
+    at: Option<u32>,
     needs: Option<Vec<u32>>,
     statements: Vec<String>,
     undo: Vec<String>,
@@ -37,6 +38,8 @@ pub struct Found {
     own: Option<u32>,
     /// What the view reads.
     needs: Vec<u32>,
+    /// Grows with the time it was made.
+    at: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,8 +65,13 @@ struct NoteRow {
 /// All objects, in an order that mostly works; a few attempts find the rest of it.
 pub async fn read(session: &mut Session) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    for sql in objects_sql::before_tables() {
-        read_into(&mut found, session, &sql, ObjectStage::BeforeTables).await?;
+    for group in objects_sql::before_tables() {
+        let mut made = Vec::new();
+        for sql in group {
+            read_into(&mut made, session, &sql, ObjectStage::BeforeTables).await?;
+        }
+        made.sort_by_key(|found| found.at);
+        found.append(&mut made);
     }
     values(&mut found, session).await?;
     for sql in objects_after::after_data() {
@@ -90,6 +98,7 @@ async fn read_into(
         relation: row.relation,
         own: row.own,
         needs: row.needs.unwrap_or_default(),
+        at: row.at.unwrap_or(0),
     }));
     Ok(())
 }
@@ -143,6 +152,7 @@ fn value_of(sequence: &SequenceRow, value: &ValueRow) -> Found {
         relation: sequence.relation.filter(|_| sequence.identity),
         own: None,
         needs: Vec::new(),
+        at: 0,
     }
 }
 
@@ -215,9 +225,7 @@ fn kinds_not_carried() -> String {
     };
     let global = |kind: &str, class: &str, name: &str, rest: &str| {
         let own = own(class, "x.oid");
-        format!(
-            "SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}"
-        )
+        format!("SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}")
     };
     let aggregate = format!(
         " AND x.prokind = 'a' AND NOT EXISTS (SELECT FROM pg_aggregate g, pg_proc p WHERE \
@@ -229,7 +237,12 @@ fn kinds_not_carried() -> String {
     let queries = [
         scoped("foreign table", "pg_class", "rel", " AND x.relkind = 'f'"),
         scoped("base type", "pg_type", "typ", base),
-        scoped("range type with a canonical function", "pg_type", "typ", range),
+        scoped(
+            "range type with a canonical function",
+            "pg_type",
+            "typ",
+            range,
+        ),
         scoped("aggregate", "pg_proc", "pro", &aggregate),
         scoped("operator", "pg_operator", "opr", ""),
         scoped("operator class", "pg_opclass", "opc", ""),
@@ -246,7 +259,12 @@ fn kinds_not_carried() -> String {
             "",
         ),
         global("language", "pg_language", "x.lanname::text", ""),
-        global("foreign data wrapper", "pg_foreign_data_wrapper", "x.fdwname::text", ""),
+        global(
+            "foreign data wrapper",
+            "pg_foreign_data_wrapper",
+            "x.fdwname::text",
+            "",
+        ),
         global("foreign server", "pg_foreign_server", "x.srvname::text", ""),
         global("publication", "pg_publication", "x.pubname::text", ""),
         global(
@@ -257,7 +275,12 @@ fn kinds_not_carried() -> String {
         ),
         global("event trigger", "pg_event_trigger", "x.evtname::text", ""),
         global("access method", "pg_am", "x.amname::text", ""),
-        global("transform", "pg_transform", "format_type(x.trftype, NULL)", ""),
+        global(
+            "transform",
+            "pg_transform",
+            "format_type(x.trftype, NULL)",
+            "",
+        ),
     ];
     format!(
         "SELECT kind, count(*) AS count, (array_to_string((array_agg(name ORDER BY name))\

@@ -57,7 +57,13 @@ fn refreshes() -> String {
     let refresh = format!("'REFRESH MATERIALIZED VIEW ' || {name}");
     format!(
         "SELECT {} FROM pg_class c {} AND c.relkind = 'm' AND c.relispopulated ORDER BY c.oid",
-        object("'rows of materialized view'", name, "c.oid", &[&refresh], ""),
+        object(
+            "'rows of materialized view'",
+            name,
+            "c.oid",
+            &[&refresh],
+            ""
+        ),
         namespaced("pg_class", "c", "relnamespace")
     )
 }
@@ -97,7 +103,13 @@ fn triggers() -> String {
     format!(
         "SELECT {} FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid {} AND NOT \
          g.tgisinternal AND g.tgparentid = 0 ORDER BY g.oid",
-        object("'trigger'", name, "c.oid", &[create, enabled, &comment], undo),
+        object(
+            "'trigger'",
+            name,
+            "c.oid",
+            &[create, enabled, &comment],
+            undo
+        ),
         namespaced("pg_class", "c", "relnamespace")
     )
 }

@@ -37,17 +37,20 @@ pub fn object(kind: &str, name: &str, relation: &str, statements: &[&str], undo:
 
 pub fn namespaced(class: &str, alias: &str, namespace: &str) -> String {
     let own = own(class, &format!("{alias}.oid"));
-    format!(
-        "JOIN pg_namespace n ON n.oid = {alias}.{namespace} WHERE {SCHEMAS} AND {own}"
-    )
+    format!("JOIN pg_namespace n ON n.oid = {alias}.{namespace} WHERE {SCHEMAS} AND {own}")
 }
 
-/// What tables may need, in an order that mostly works.
-pub fn before_tables() -> Vec<String> {
-    let mut queries = vec![schemas(), extensions(), collations()];
-    queries.extend(types());
-    queries.extend([domains(), sequences(), functions(), aggregates()]);
-    queries
+/// What tables may need: group after group, within each by `at`, which is the order in which the
+/// source made them.
+pub fn before_tables() -> Vec<Vec<String>> {
+    let mut made = types();
+    made.extend([domains(), sequences(), functions(), aggregates()]);
+    vec![
+        vec![schemas()],
+        vec![extensions()],
+        vec![collations()],
+        made,
+    ]
 }
 
 fn schemas() -> String {
@@ -55,7 +58,7 @@ fn schemas() -> String {
     let create = format!("'CREATE SCHEMA IF NOT EXISTS ' || {name}");
     let comment = comment("SCHEMA", name, "obj_description(n.oid, 'pg_namespace')");
     format!(
-        "SELECT {} FROM pg_namespace n WHERE {SCHEMAS} AND n.nspname <> 'public' AND n.nspname <> \
+        "SELECT {}, n.oid::int8 AS at FROM pg_namespace n WHERE {SCHEMAS} AND n.nspname <> 'public' AND n.nspname <> \
          current_schema() AND {} ORDER BY n.oid",
         object("'schema'", name, "NULL", &[&create, &comment], ""),
         own("pg_namespace", "n.oid")
@@ -67,7 +70,7 @@ fn extensions() -> String {
          n.nspname = current_schema() OR n.nspname = 'pg_catalog' THEN '' ELSE ' WITH SCHEMA ' || \
          quote_ident(n.nspname) END";
     format!(
-        "SELECT {} FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE \
+        "SELECT {}, x.oid::int8 AS at FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE \
          x.extname <> 'plpgsql' ORDER BY x.oid",
         object("'extension'", "x.extname::text", "NULL", &[create], "")
     )
@@ -88,7 +91,7 @@ fn collations() -> String {
     let comment = comment("COLLATION", name, "obj_description(c.oid, 'pg_collation')");
     let undo = format!("'DROP COLLATION IF EXISTS ' || {name}");
     format!(
-        "SELECT {} FROM pg_collation c {} ORDER BY c.oid",
+        "SELECT {}, c.oid::int8 AS at FROM pg_collation c {} ORDER BY c.oid",
         object("'collation'", name, "NULL", &[&create, &comment], &undo),
         namespaced("pg_collation", "c", "collnamespace")
     )
@@ -121,7 +124,7 @@ fn types() -> Vec<String> {
     let condition = namespaced("pg_type", "t", "typnamespace");
     let of = |create: &str, from: &str, which: &str| {
         format!(
-            "SELECT {} FROM pg_type t {from} {condition} AND {which} ORDER BY t.oid",
+            "SELECT {}, t.oid::int8 AS at FROM pg_type t {from} {condition} AND {which} ORDER BY t.oid",
             object("'type'", name, "NULL", &[create, &comment], &undo)
         )
     };
@@ -155,7 +158,7 @@ fn domains() -> String {
     let comment = comment("DOMAIN", name, "obj_description(t.oid, 'pg_type')");
     let undo = format!("'DROP DOMAIN IF EXISTS ' || {name}");
     format!(
-        "SELECT {} FROM pg_type t JOIN pg_type u ON u.oid = t.typbasetype {} AND t.typtype = 'd' \
+        "SELECT {}, t.oid::int8 AS at FROM pg_type t JOIN pg_type u ON u.oid = t.typbasetype {} AND t.typtype = 'd' \
          ORDER BY t.oid",
         object("'domain'", name, "NULL", &[&create, &comment], &undo),
         namespaced("pg_type", "t", "typnamespace")
@@ -174,7 +177,7 @@ fn sequences() -> String {
     let comment = comment("SEQUENCE", name, "obj_description(c.oid, 'pg_class')");
     let undo = format!("'DROP SEQUENCE IF EXISTS ' || {name}");
     format!(
-        "SELECT {} FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid {} AND NOT EXISTS \
+        "SELECT {}, c.oid::int8 AS at FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid {} AND NOT EXISTS \
          (SELECT FROM pg_depend i WHERE i.classid = 'pg_class'::regclass AND i.objid = c.oid AND \
          i.deptype = 'i') ORDER BY c.oid",
         object("'sequence'", name, "NULL", &[&create, &comment], &undo),
@@ -182,6 +185,7 @@ fn sequences() -> String {
     )
 }
 
+/// All but the constructors of range types, which come with their types.
 fn functions() -> String {
     let name = "p.oid::regprocedure::text";
     let word = "CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END";
@@ -195,16 +199,17 @@ fn functions() -> String {
         "CREATE OR REPLACE PROCEDURE ",
         "n.nspname",
     );
-    let create = format!(
-        "rtrim(CASE p.prokind WHEN 'p' THEN {procedure} ELSE {function} END, E'\\n')"
-    );
+    let create =
+        format!("rtrim(CASE p.prokind WHEN 'p' THEN {procedure} ELSE {function} END, E'\\n')");
     let comment = format!(
         "CASE WHEN obj_description(p.oid, 'pg_proc') IS NOT NULL THEN format('COMMENT ON %s %s IS \
          %L', {word}, {name}, obj_description(p.oid, 'pg_proc')) END"
     );
     let undo = format!("format('DROP %s IF EXISTS %s', {word}, {name})");
     format!(
-        "SELECT {} FROM pg_proc p {} AND p.prokind IN ('f', 'p', 'w') ORDER BY p.oid",
+        "SELECT {}, p.oid::int8 AS at FROM pg_proc p {} AND p.prokind IN ('f', 'p', 'w') AND NOT EXISTS (SELECT \
+         FROM pg_depend i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype \
+         = 'i') ORDER BY p.oid",
         object(
             "CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END",
             name,
@@ -219,9 +224,8 @@ fn functions() -> String {
 /// Those with plain arguments; the others are in [`not_carried`].
 fn aggregates() -> String {
     let full = "p.oid::regprocedure::text";
-    let start = format!(
-        "CASE WHEN p.pronargs = 0 THEN replace({full}, '()', '(*)') ELSE {full} END"
-    );
+    let start =
+        format!("CASE WHEN p.pronargs = 0 THEN replace({full}, '()', '(*)') ELSE {full} END");
     let proc = |word: &str, column: &str| {
         format!("CASE WHEN g.{column} <> 0 THEN '{word} = ' || g.{column}::regproc END")
     };
@@ -241,11 +245,12 @@ fn aggregates() -> String {
     let comment = comment("AGGREGATE", &start, "obj_description(p.oid, 'pg_proc')");
     let undo = format!("'DROP AGGREGATE IF EXISTS ' || {start}");
     format!(
-        "SELECT {} FROM pg_proc p JOIN pg_aggregate g ON g.aggfnoid = p.oid {} AND {PLAIN} \
+        "SELECT {}, p.oid::int8 AS at FROM pg_proc p JOIN pg_aggregate g ON g.aggfnoid = p.oid {} AND {PLAIN} \
          ORDER BY p.oid",
         object("'aggregate'", full, "NULL", &[&create, &comment], &undo),
         namespaced("pg_proc", "p", "pronamespace")
     )
 }
 
-pub const PLAIN: &str = "g.aggkind = 'n' AND g.aggmtransfn = 0 AND g.aggsortop = 0 AND p.provariadic = 0";
+pub const PLAIN: &str =
+    "g.aggkind = 'n' AND g.aggmtransfn = 0 AND g.aggsortop = 0 AND p.provariadic = 0";
