@@ -87,13 +87,18 @@ pub async fn rows(database: &Database, table: &Table, view: View) -> Vec<Row> {
         Err(error) => panic!("the judge reads {}: {error}", table.name),
     };
     let _ = conn.disconnect().await;
-    rows.into_iter()
-        .map(|row| {
-            let values = row.unwrap().into_iter();
-            let texts = values.map(mysql_async::from_value::<Option<String>>);
-            texts
-                .map(|text| text.map(|text| Cell::new("", text)))
-                .collect()
+    rows.into_iter().map(|row| cells(row, table)).collect()
+}
+
+fn cells(row: mysql_async::Row, table: &Table) -> Row {
+    let values = row.unwrap().into_iter().zip(&table.columns);
+    let cells = values.map(|(value, column)| {
+        let text: String = mysql_async::from_value::<Option<String>>(value)?;
+        Some(match (column.meaning, text.parse::<f64>()) {
+            // MariaDB and MySQL print the same double in two ways.
+            (Meaning::Real, Ok(value)) => Cell::new("", format!("{value:e}")),
+            _ => Cell::new("", text),
         })
-        .collect()
+    });
+    cells.collect()
 }
