@@ -5,6 +5,8 @@
 mod check;
 mod follow;
 
+pub use follow::referenced;
+
 #[cfg(test)]
 mod tests;
 
