@@ -109,7 +109,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         .collect();
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
-    let objects = match same_engine {
+    let other_flavour = mapping::other_flavour(&catalog.source, &catalog.target);
+    let objects = match same_engine && !other_flavour {
         true => shape::objects(catalog.objects, &sources, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));
