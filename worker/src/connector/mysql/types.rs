@@ -156,7 +156,8 @@ pub fn kind(native_type: &str) -> Kind {
 pub fn foreign_charset(column: &Column) -> Option<&str> {
     let text = matches!(kind(&column.native_type), Kind::Text | Kind::Member);
     let charset = column.charset.as_deref().filter(|_| text)?;
-    let utf8 = matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "binary");
+    // Not ascii: its columns take any byte that isn't converted (MariaDB, measured).
+    let utf8 = matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "binary");
     (!utf8).then_some(charset)
 }
 
