@@ -296,6 +296,7 @@ fn says_less(
     source.canonical != target.canonical
         || (!text && (other || is_texty(&target.native_type)) && !is_list(ends, target))
         || is_own_kind(ends, source)
+        || target.native_type.eq_ignore_ascii_case("jsonb")
         || (ends.from != ends.to && target.native_type.starts_with("interval"))
 }
 
