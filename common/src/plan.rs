@@ -106,14 +106,9 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
-<<<<<<< HEAD
-    let objects = match same_engine {
-        true => shape::objects(catalog.objects, &catalog.tables, spec, &mut notes),
-=======
     let other_flavour = mapping::other_flavour(&catalog.source, &catalog.target);
     let objects = match same_engine && !other_flavour {
-        true => shape::objects(catalog.objects, &sources, spec, &mut notes),
->>>>>>> mysql
+        true => shape::objects(catalog.objects, &catalog.tables, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));
             Vec::new()
