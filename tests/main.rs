@@ -13,4 +13,5 @@ mod harness;
 mod memory;
 mod plan;
 mod resume;
+mod rules;
 mod selftest;

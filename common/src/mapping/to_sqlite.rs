@@ -67,7 +67,14 @@ fn counting(table: &str, column: &mut Column, rowid_key: Option<&str>, mapping: 
 /// The type of a column; None = there is none.
 pub(super) fn column(table: &TableSchema, column: &Column) -> Option<(CanonicalType, String)> {
     let is_rowid = rowid_key(table).is_some_and(|key| key.name == column.name);
-    Some((column.canonical.clone(), declared(column, is_rowid)?))
+    let canonical = match &column.canonical {
+        CanonicalType::Int { bits: 64, .. } if is_rowid => CanonicalType::Int {
+            bits: 64,
+            unsigned: false,
+        },
+        other => other.clone(),
+    };
+    Some((canonical, declared(column, is_rowid)?))
 }
 
 fn declared(column: &Column, rowid_key: bool) -> Option<String> {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::spelling::int_range;
+use super::computed::int_range;
 use crate::fidelity::Loss;
 use crate::schema::{CanonicalType, Column};
 
@@ -305,7 +305,7 @@ fn length<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
     let end = match target {
         CanonicalType::Text {
             max_chars: Some(most),
-        } => {
+        } if cell.len() > *most as usize => {
             let starts = (0..cell.len()).filter(|at| cell[*at] & 0xC0 != 0x80);
             { starts }.nth(*most as usize)
         }
