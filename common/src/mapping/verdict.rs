@@ -117,6 +117,11 @@ fn judge(
         why: String::new(),
     };
     if ends.from == ends.to && !is_cast {
+        // MariaDB and MySQL are one engine, with some types and collations of their own.
+        judged.widened = source.native_type != target.native_type;
+        if source.collation != target.collation && keys::is_unique(to, &target.name) {
+            judged.losses.push(Loss::RowIdentity);
+        }
         return judged;
     }
     let known = spelling::canonical(ends.to, &target.native_type);
