@@ -12,7 +12,7 @@
 //! | lease, epoch, transaction T | [`epoch`] |
 //! | replicated state, commands | [`state`] |
 //! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
-//! | rows, canonical cells, digest | [`value`], [`digest`] |
+//! | rows, canonical cells, digest | [`value`], [`json`], [`digest`] |
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
 pub mod code;
@@ -26,6 +26,7 @@ pub mod fidelity;
 pub mod id;
 pub mod job;
 pub mod job_file;
+pub mod json;
 pub mod limits;
 pub mod mapping;
 pub mod naming;

@@ -35,6 +35,15 @@ pub fn of_table(
                     source.native_type, target.native_type
                 ));
             }
+            let dynamic = source.canonical == CanonicalType::Any;
+            if ends.from == Engine::Sqlite
+                && ends.to == Engine::Sqlite
+                && !dynamic
+                && origin.rule.is_some()
+            {
+                // A column that the rule is about is read by its type.
+                judged.losses.extend(of_sqlite(from, source, target));
+            }
             judged.losses.sort();
             judged.losses.dedup();
             let marks = accepted.meet(&names, &judged.losses);
