@@ -207,6 +207,13 @@ pub async fn not_carried(session: &mut Session, notes: &mut Vec<String>) -> Resu
             "{count} large objects are not copied: columns that hold their numbers are, as numbers"
         ));
     }
+    let roles = "SELECT string_agg(DISTINCT quote_ident(r.rolname), ', ') FROM pg_policy p JOIN \
+                 pg_roles r ON r.oid = ANY (p.polroles)";
+    if let Some(roles) = session.cell(roles).await? {
+        notes.push(format!(
+            "policies are about roles that must be at the target: {roles}"
+        ));
+    }
     notes.push(
         "roles, owners, privileges, tablespaces and settings of the database are not carried: what \
          is made belongs to the target's user"
