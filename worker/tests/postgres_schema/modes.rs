@@ -190,6 +190,16 @@ async fn the_catalogue_says_what_a_plan_needs() {
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }
+    // Whoever may read sees the same.
+    server.sql(
+        "s",
+        "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader",
+    );
+    let reader = connector(&server.url("s").replace("postgres@", "reader@"));
+    let found = reader.inspect(Role::Source, &job.spec).await;
+    let found = found.expect("inspected");
+    assert_eq!(found.tables, job.inspection.tables);
+    assert_eq!(found.objects, job.inspection.objects);
     let mut large = job.spec.clone();
     large.large_objects = true;
     let mut moved = job.spec.clone();
