@@ -9,12 +9,12 @@ use common::limits;
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, QueryResult, SslOpts, TextProtocol, Value};
-use percent::decode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
 use super::error::{Failed, classify};
+use crate::connector::percent::decode;
 use crate::connector::{Error, Role};
 
 /// Zero and impossible dates that a source holds must be able to travel; NO_AUTO_VALUE_ON_ZERO
@@ -371,35 +371,6 @@ pub fn with_fix(mut failed: Failed, fix: String) -> Failed {
     let failure: &mut Failure = &mut failed.error.failure;
     failure.fixes.push(fix);
     failed
-}
-
-mod percent {
-    /// Undoes %XX; None if the result is not UTF-8.
-    pub fn decode(text: &str) -> Option<String> {
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let Some((&byte, tail)) = rest.split_first() {
-            let escaped = match (byte, tail) {
-                (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-                _ => None,
-            };
-            match escaped {
-                Some((high, low)) => {
-                    bytes.push(high << 4 | low);
-                    rest = &tail[2..];
-                }
-                None => {
-                    bytes.push(byte);
-                    rest = tail;
-                }
-            }
-        }
-        String::from_utf8(bytes).ok()
-    }
-
-    fn digit(byte: u8) -> Option<u8> {
-        (byte as char).to_digit(16).map(|digit| digit as u8)
-    }
 }
 
 #[cfg(test)]
