@@ -67,7 +67,7 @@ impl Guard {
                 Cow::Borrowed(_) => Found::Fits,
                 Cow::Owned(text) => Found::Becomes(Some(Cow::Owned(text.into_bytes()))),
             },
-            Loss::NumberRange => number(cell, &self.target),
+            Loss::NumberRange => number(cell, &self.row, &self.target),
             Loss::TextLength => length(cell, &self.target),
             Loss::NotAMember => {
                 null_if(!is_member(cell, &self.target) || !is_member(cell, &self.row))
@@ -166,7 +166,7 @@ fn parts(cell: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, after))
 }
 
-fn number<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
+fn number<'a>(cell: &'a [u8], row: &CanonicalType, target: &CanonicalType) -> Found<'a> {
     // Another guard's business.
     if is_not_a_number(cell) {
         return Found::Fits;
@@ -197,11 +197,31 @@ fn number<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
             let double = std::str::from_utf8(number).ok()?.parse::<f64>().ok()?;
             double.is_finite().then(|| double.to_string())
         }),
+        // The same digits may spell a double and a float that is another number.
+        CanonicalType::Float32 if *row == CanonicalType::Float64 => single(cell),
         CanonicalType::Float32 => float(cell, |number| {
             let single = std::str::from_utf8(number).ok()?.parse::<f32>().ok()?;
             single.is_finite().then(|| single.to_string())
         }),
         _ => Found::Fits,
+    }
+}
+
+/// A double as a float.
+fn single(cell: &[u8]) -> Found<'_> {
+    let double = std::str::from_utf8(cell)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    let Some(double) = double else {
+        return Found::Never;
+    };
+    let single = double as f32;
+    if f64::from(single) == double {
+        return Found::Fits;
+    }
+    match single.is_finite() {
+        true => Found::Becomes(Some(Cow::Owned(single.to_string().into_bytes()))),
+        false => Found::Never,
     }
 }
 
