@@ -95,7 +95,7 @@ fn rename(rule: &TableRule, name: &mut String) {
 }
 
 /// The table a foreign key refers to; some engines compare names without case.
-fn referenced<'a>(
+pub fn referenced<'a>(
     key: &ForeignKey,
     owner: &TableSchema,
     tables: &[&'a TableSchema],
