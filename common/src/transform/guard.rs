@@ -7,6 +7,9 @@ use super::computed::int_range;
 use crate::fidelity::Loss;
 use crate::schema::{CanonicalType, Column};
 
+/// What MySQL's YEAR holds beside 0.
+const YEARS: std::ops::RangeInclusive<i128> = 1_901..=2_155;
+
 /// What a guarded cell may become.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
@@ -188,6 +191,14 @@ fn number<'a>(cell: &'a [u8], row: &CanonicalType, target: &CanonicalType) -> Fo
                 whole(number).is_some_and(|n| (low..=high).contains(&n))
             })
         }
+        CanonicalType::Year => {
+            let is_year = |year: &[u8]| whole(year).is_some_and(|y| y == 0 || YEARS.contains(&y));
+            in_digits(cell, 0, is_year)
+        }
+        CanonicalType::Time { .. } => match is_time_of_day(cell) {
+            true => Found::Fits,
+            false => Found::Never,
+        },
         CanonicalType::Decimal { precision, scale } => {
             let before = u32::from(precision.saturating_sub(*scale));
             let fits = |number: &[u8]| digits(number).is_some_and(|(digits, _)| digits <= before);
@@ -204,6 +215,16 @@ fn number<'a>(cell: &'a [u8], row: &CanonicalType, target: &CanonicalType) -> Fo
             single.is_finite().then(|| single.to_string())
         }),
         _ => Found::Fits,
+    }
+}
+
+/// `00:00:00` to `24:00:00`.
+fn is_time_of_day(cell: &[u8]) -> bool {
+    let hours = cell.split(|byte| *byte == b':').next().unwrap_or_default();
+    match whole(hours) {
+        Some(0..=23) => !cell.starts_with(b"-"),
+        Some(24) => cell[hours.len()..].iter().all(|byte| b":0.".contains(byte)),
+        _ => false,
     }
 }
 

@@ -108,6 +108,21 @@ fn guards_of_numbers_find_their_values_and_no_others() {
         "1e2 2.5e-1",
         "1e-3>0.00",
     );
+    let time = CanonicalType::Time { fraction: 6 };
+    finds(
+        Loss::NumberRange,
+        &time,
+        &time,
+        "00:00:00 23:59:59.999999 24:00:00",
+        "",
+    );
+    finds(
+        Loss::NumberRange,
+        &CanonicalType::Year,
+        &CanonicalType::Year,
+        "0 1901 2155",
+        "",
+    );
     finds(Loss::NumberRange, &INT, &int(16, false), "-32768 32767", "");
     // A decimal survives a float that spells it; a double doesn't survive a float that isn't it.
     finds(
@@ -131,6 +146,10 @@ fn guards_of_numbers_find_their_values_and_no_others() {
         (int(64, true), "-1"),
         (CanonicalType::Bool, "2"),
         (CanonicalType::Float32, "1e39"),
+        (CanonicalType::Year, "1900"),
+        (CanonicalType::Time { fraction: 6 }, "24:00:01"),
+        (CanonicalType::Time { fraction: 6 }, "-00:00:01"),
+        (CanonicalType::Time { fraction: 6 }, "838:59:59"),
     ] {
         let plan = guarded(Loss::NumberRange, true, CanonicalType::Numeric, target);
         compiled(&plan).apply(batch(1, &[value])).expect_err(value);
