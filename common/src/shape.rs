@@ -5,7 +5,7 @@
 mod check;
 mod follow;
 
-pub use follow::referenced;
+pub(crate) use self::follow::referenced;
 
 #[cfg(test)]
 mod tests;

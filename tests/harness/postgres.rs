@@ -8,6 +8,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -74,6 +75,8 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // What ends this process's group must not end the watchdog with it.
+            .process_group(0)
             .spawn()
             .expect("sh runs");
         let server = Server {

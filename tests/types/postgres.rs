@@ -80,9 +80,19 @@ const COLUMNS: &[Column] = &[
             scale: 500,
             unsigned: false,
         },
-        &["'NaN'", "0"],
+        &["0"],
     )
     .except(MYSQLS),
+    column(
+        "numeric(10,2)",
+        Decimal {
+            whole: 8,
+            scale: 2,
+            unsigned: false,
+        },
+        &["'NaN'"],
+    )
+    .except(&[Mariadb, Mysql9, Sqlite]),
     column("real", Float32, &["16777217", "0.1", "1.17549435e-38"]),
     column(
         "double precision",

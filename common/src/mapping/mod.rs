@@ -96,8 +96,8 @@ pub fn map_tables(
             names::map_schemas(sources, &mut mapped, &ends, spec, &mut mapping);
             match ends.to {
                 Engine::Mysql => to_mysql::finish(sources, &mut mapped, &ends, &mut mapping),
-                Engine::Sqlite => to_sqlite::finish(sources, &mut mapped, &mut mapping),
-                Engine::Postgres => to_postgres::finish(sources, &mut mapped, &mut mapping),
+                Engine::Sqlite => to_sqlite::finish(sources, &mut mapped, &ends, &mut mapping),
+                Engine::Postgres => to_postgres::finish(sources, &mut mapped, &ends, &mut mapping),
             }
             mapped
         }

@@ -22,6 +22,7 @@ pub use self::change::HASH_CHARS;
 pub use self::expression::{Expression, no_column};
 use self::guard::{Found, Guard};
 use crate::code::{Code, Failure};
+use crate::fidelity::Loss;
 use crate::limits;
 use crate::plan::TablePlan;
 use crate::schema::{CanonicalType, Column};
@@ -327,9 +328,10 @@ fn output(
     };
     let losses = table.columns.get(no).map(|verdict| &verdict.losses);
     let guards = losses.into_iter().flatten();
-    let guards = guards
-        .filter_map(|loss| Guard::new(loss.loss, loss.accepted, row, target))
-        .collect();
+    let guards = guards.filter_map(|loss| Guard::new(loss.loss, loss.accepted, row, target));
+    let mut guards: Vec<Guard> = guards.collect();
+    // What becomes text first is measured afterwards.
+    guards.sort_by_key(|guard| guard.loss != Loss::InvalidText);
     let required = !target.nullable;
     if let Some(computed) = rule.and_then(|rule| rule.computed(&row.name)) {
         let expression = Expression::compile(&computed.expression, &table.source)

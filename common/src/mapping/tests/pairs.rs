@@ -22,9 +22,6 @@ fn one(
 #[test]
 fn mysql_types_become_postgres_types() {
     let int = |bits, unsigned| CanonicalType::Int { bits, unsigned };
-    let list = CanonicalType::Enum {
-        values: vec!["a".into(), "b".into()],
-    };
     let cases = [
         (
             "tinyint(1)",
@@ -55,6 +52,24 @@ fn mysql_types_become_postgres_types() {
             Verdict::Widened,
             "",
         ),
+    ];
+    for (native, canonical, to, verdict, codes) in cases {
+        let found = one(Engine::Mysql, Engine::Postgres, native, canonical);
+        assert_eq!(found.0, to, "{native}");
+        assert_eq!(
+            (found.1, found.2.join(" ")),
+            (verdict, codes.to_owned()),
+            "{native}"
+        );
+    }
+}
+
+#[test]
+fn mysql_texts_and_dates_become_postgres_types() {
+    let list = CanonicalType::Enum {
+        values: vec!["a".into(), "b".into()],
+    };
+    let cases = [
         (
             "double",
             CanonicalType::Float64,
