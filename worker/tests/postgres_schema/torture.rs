@@ -16,6 +16,8 @@ async fn same_again(schema: &str) {
     server.sql("s", TORTURE);
     let (source, target) = (server.url("s"), server.url("t"));
     let job = Job::new(&format!("{source}{schema}"), &format!("{target}{schema}")).await;
+    let notes = &job.inspection.notes;
+    assert_eq!(notes.len(), 2, "large objects, and roles: {notes:?}");
     job.create(1).await.expect("created");
     job.create(2).await.expect("created again");
     server.sql("t", &dump::rows(&server, "s"));

@@ -269,7 +269,11 @@ fn kinds_not_carried() -> String {
 fn global_kinds() -> Vec<String> {
     let global = |kind: &str, class: &str, name: &str, rest: &str| {
         let own = own(class, "x.oid");
-        format!("SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}")
+        format!(
+            "SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest} AND NOT EXISTS \
+             (SELECT FROM pg_depend i WHERE i.classid = '{class}'::regclass AND i.objid = x.oid \
+             AND i.deptype = 'i')"
+        )
     };
     vec![
         global(
