@@ -95,22 +95,20 @@ impl Plan {
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
-    let ends = (catalog.source.engine, catalog.target.engine);
     let mut catalog = catalog;
+    let (from, to) = (catalog.source.engine, catalog.target.engine);
     let mut notes = std::mem::take(&mut catalog.notes);
     for table in &mut catalog.tables {
-        notes.extend(mapping::as_read(&mut table.schema, spec, ends.0, ends.1));
+        notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
     }
     let shaping = shape::shape(&catalog, spec)?;
     let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
-    let sources: Vec<TableSchema> = { catalog.tables.iter() }
-        .map(|table| table.schema.clone())
-        .collect();
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
-    let objects = match same_engine {
-        true => shape::objects(catalog.objects, &sources, spec, &mut notes),
+    let other_flavour = mapping::other_flavour(&catalog.source, &catalog.target);
+    let objects = match same_engine && !other_flavour {
+        true => shape::objects(catalog.objects, &catalog.tables, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));
             Vec::new()

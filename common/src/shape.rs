@@ -1,20 +1,23 @@
 //! What a job's rules make of the source's tables before they are mapped to the target's types:
 //! columns renamed, left out, masked, computed; keys and indexes that follow. Every mistake in a
-//! rule is found here, all at once. Tables keep their own names: [`crate::naming`] has the new ones.
+//! rule is found here, all at once.
 
 mod check;
 mod follow;
 
-pub use self::follow::referenced;
+pub(crate) use self::follow::referenced;
 
 #[cfg(test)]
 mod tests;
 
 use crate::code::{Code, Failure};
 use crate::job::JobSpec;
+use crate::mapping;
 use crate::rules::{ColumnRule, Mask, TableRule};
-use crate::schema::{CanonicalType, Catalog, CellForm, Column, Engine, SchemaObject, TableSchema};
-use crate::transform::{HASH_CHARS, spelling};
+use crate::schema::{
+    CanonicalType, Catalog, CellForm, Column, Engine, InspectedTable, SchemaObject, TableSchema,
+};
+use crate::transform::HASH_CHARS;
 
 /// The tables of a catalog after the job's rules.
 #[derive(Debug, Default)]
@@ -90,12 +93,13 @@ pub fn rule_of<'a>(spec: &'a JobSpec, source: &TableSchema) -> Option<&'a TableR
 /// The objects that can still be made: those that name a renamed or left out thing can't.
 pub fn objects(
     objects: Vec<SchemaObject>,
-    catalog: &[TableSchema],
+    tables: &[InspectedTable],
     spec: &JobSpec,
     notes: &mut Vec<String>,
 ) -> Vec<SchemaObject> {
-    let changed: Vec<&TableSchema> = catalog
+    let changed: Vec<&TableSchema> = tables
         .iter()
+        .map(|table| &table.schema)
         .filter(|table| {
             let names = |rule: &TableRule| {
                 let columns = |rule: &ColumnRule| rule.drop || rule.rename.is_some();
@@ -131,6 +135,9 @@ fn apply(
 ) {
     let full_name = table.full_name();
     follow::keys(rule, table, from, notes);
+    if let Some(name) = &rule.rename {
+        table.name.clone_from(name);
+    }
     let columns = std::mem::take(&mut table.columns);
     for mut column in columns {
         if let Some(change) = rule.of(&column.name) {
@@ -154,7 +161,7 @@ fn apply(
     }
     for computed in &rule.computed {
         // Checked before: a spelling that means nothing is a problem.
-        let canonical = spelling::canonical_of(&computed.ty, to);
+        let canonical = mapping::canonical_of(to, &computed.ty);
         table.columns.push(Column {
             name: computed.column.clone(),
             native_type: computed.ty.clone(),

@@ -18,6 +18,8 @@ pub struct RowBatch {
     data: Vec<u8>,
     /// Length of each cell; `NULL` for NULL.
     lengths: Vec<u32>,
+    /// Rows of a table that has no column to copy: there is nothing else to them.
+    bare_rows: usize,
 }
 
 impl RowBatch {
@@ -26,7 +28,14 @@ impl RowBatch {
             columns,
             data: Vec::new(),
             lengths: Vec::new(),
+            bare_rows: 0,
         }
+    }
+
+    /// Appends a row to a batch without columns.
+    pub fn push_bare_row(&mut self) {
+        debug_assert_eq!(self.columns, 0);
+        self.bare_rows += 1;
     }
 
     pub fn push_null(&mut self) {
@@ -57,7 +66,8 @@ impl RowBatch {
 
     /// Whole rows; a reader ends a row before it hands the batch on.
     pub fn rows(&self) -> usize {
-        self.lengths.len().checked_div(self.columns).unwrap_or(0)
+        let rows = self.lengths.len().checked_div(self.columns);
+        rows.unwrap_or(self.bare_rows)
     }
 
     /// Bytes of all cells.
@@ -66,12 +76,13 @@ impl RowBatch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lengths.is_empty()
+        self.lengths.is_empty() && self.bare_rows == 0
     }
 
     /// Time to hand the batch on.
     pub fn is_full(&self) -> bool {
-        self.data.len() >= limits::BATCH_BYTES || self.lengths.len() >= limits::BATCH_BYTES / 8
+        let cells = self.lengths.len().max(self.bare_rows);
+        self.data.len() >= limits::BATCH_BYTES || cells >= limits::BATCH_BYTES / 8
     }
 
     /// The cells in order, row after row; None = NULL.
@@ -447,6 +458,18 @@ mod tests {
             single.canonical(b"0.1"),
             single.canonical(b"0.10000000149011612")
         );
+    }
+
+    #[test]
+    fn rows_without_columns_are_counted() {
+        let mut batch = RowBatch::new(0);
+        assert!(batch.is_empty());
+        batch.push_bare_row();
+        batch.push_bare_row();
+        assert_eq!((batch.rows(), batch.is_empty()), (2, false));
+        let mut digest = Digest::default();
+        batch.digest_into(&[], &mut RowHasher::default(), &mut digest);
+        assert_eq!(digest.rows, 2);
     }
 
     #[test]

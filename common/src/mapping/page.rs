@@ -29,7 +29,8 @@ For every column the plan has a verdict:
 - **Lossy**: the type itself changes values. Only a cast of the job's own does that; the plan is
   refused with ST2011 until `type-cast` is accepted for the column.
 
-On one engine every type is Exact: its own text passes through unchanged. A column with a `cast`
+On one engine every type is Exact: its own text passes through unchanged; between MariaDB and MySQL
+a type that only one of them has is Widened. A column with a `cast`
 gets the verdict of its new type; a type that Sterna doesn't know is Lossy.
 
 ";

@@ -48,7 +48,7 @@ pub(super) fn finish(
         }
         fit_row(source, sources, table);
         prefix_long_columns(table);
-        keys::note_collations(source, table, mapping);
+        keys::note_collations(source, table, ends.from, mapping);
     }
     keys::map_foreign_keys(tables, Engine::Mysql, mapping);
     name_foreign_keys(tables);

@@ -126,6 +126,11 @@ fn judge(
         why: String::new(),
     };
     if ends.from == ends.to && !is_cast {
+        // MariaDB and MySQL are one engine, with some types and collations of their own.
+        judged.widened = source.native_type != target.native_type;
+        if source.collation != target.collation && keys::is_unique(to, &target.name) {
+            judged.losses.push(Loss::RowIdentity);
+        }
         return judged;
     }
     let known = spelling::canonical(ends.to, &target.native_type);
@@ -175,10 +180,7 @@ fn held(ends: &Ends<'_>, source: &Column, is_cast: bool) -> CanonicalType {
         },
         CanonicalType::Text { .. } => CanonicalType::Text { max_chars: None },
         CanonicalType::Bytes { .. } => CanonicalType::Bytes { max_len: None },
-        CanonicalType::Time { .. } => CanonicalType::Time { fraction: 6 },
-        CanonicalType::DateTime { .. } => CanonicalType::DateTime { fraction: 6 },
-        CanonicalType::Timestamp { .. } => CanonicalType::Timestamp { fraction: 6 },
-        CanonicalType::Bit { .. } => CanonicalType::Bit { width: 63 },
+        // The reader keeps the others to their bounds.
         other => other.clone(),
     }
 }
@@ -198,7 +200,6 @@ fn of_sqlite(table: &TableSchema, source: &Column, target: &Column) -> Vec<Loss>
     match (&source.canonical, &target.canonical) {
         (CanonicalType::Text { .. } | CanonicalType::Json, _) => losses.push(Loss::InvalidText),
         (CanonicalType::Decimal { .. }, CanonicalType::Decimal { .. })
-        | (CanonicalType::Float32, CanonicalType::Float32)
         | (CanonicalType::Year, CanonicalType::Year) => losses.push(Loss::NumberRange),
         _ => {}
     }
@@ -223,17 +224,6 @@ fn of_numbers(ends: &Ends<'_>, source: &Column, target: &Column) -> Vec<Loss> {
     let bounded = matches!(target.canonical, T::Decimal { .. } | T::Int { .. });
     if ends.from != Engine::Mysql && number && bounded && ends.from != ends.to {
         losses.push(Loss::NotANumber);
-    }
-    let u64s = T::Int {
-        bits: 64,
-        unsigned: true,
-    };
-    if to_sqlite
-        && ends.from != Engine::Sqlite
-        && source.canonical == u64s
-        && !is_texty(&target.native_type)
-    {
-        losses.push(Loss::NumberRange);
     }
     losses
 }
@@ -261,18 +251,14 @@ fn of_moments(ends: &Ends<'_>, source: &Column, target: &Column) -> Vec<Loss> {
         match (ends.from, ends.to) {
             (Engine::Postgres, Engine::Mysql) => losses.push(Loss::DateRange),
             (Engine::Mysql | Engine::Sqlite, Engine::Postgres) => losses.push(Loss::ZeroDate),
-            (Engine::Sqlite, Engine::Mysql) => losses.push(Loss::ZeroDate),
+            (Engine::Sqlite, Engine::Mysql) => losses.extend([Loss::ZeroDate, Loss::DateRange]),
             _ => {}
         }
     }
     if let (T::Time { .. }, T::Time { .. }) = (&source.canonical, &target.canonical) {
         let of_day = target.native_type.to_ascii_lowercase().starts_with("time");
-        match (ends.from, ends.to) {
-            (Engine::Mysql | Engine::Sqlite, Engine::Postgres) if of_day => {
-                losses.push(Loss::NumberRange);
-            }
-            (Engine::Sqlite, Engine::Mysql) => losses.push(Loss::NumberRange),
-            _ => {}
+        if of_day && ends.to == Engine::Postgres && ends.from != Engine::Postgres {
+            losses.push(Loss::NumberRange);
         }
     }
     losses
@@ -296,6 +282,7 @@ fn says_less(
     source.canonical != target.canonical
         || (!text && (other || is_texty(&target.native_type)) && !is_list(ends, target))
         || is_own_kind(ends, source)
+        || target.native_type.eq_ignore_ascii_case("jsonb")
         || (ends.from != ends.to && target.native_type.starts_with("interval"))
 }
 

@@ -7,10 +7,11 @@ use cel::Value;
 use super::follow::mentions;
 use crate::job::JobSpec;
 use crate::job_file::nearest;
+use crate::mapping;
 use crate::naming;
 use crate::rules::{ColumnRule, Mask, TableRule};
 use crate::schema::{CanonicalType, Column, Engine, TableSchema};
-use crate::transform::{Expression, no_column, spelling};
+use crate::transform::{Expression, computed, no_column};
 
 /// The problems, each with the table (and column) it is about.
 pub fn problems(
@@ -115,7 +116,7 @@ impl Found<'_> {
         }
         for computed in &rule.computed {
             let name = &computed.column;
-            let ty = spelling::canonical_of(&computed.ty, self.target);
+            let ty = mapping::canonical_of(self.target, &computed.ty);
             if ty.is_none() {
                 let what = format!(
                     "{:?} is no type of {} for a computed column",
@@ -134,7 +135,7 @@ impl Found<'_> {
             // Only the kind of value is known here, not whether it is a number in a text.
             let tried = tried.filter(|value| !matches!(value, Value::String(_)));
             if let (Some(ty), Some(value)) = (ty, tried)
-                && let Err(what) = spelling::write(&value, &ty, &mut Vec::new())
+                && let Err(what) = computed::write(&value, &ty, &mut Vec::new())
             {
                 self.add(name, what);
             }

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub problems: Vec<Failure>,
     /// Of the source, left behind: a line each.
     pub not_carried: Vec<String>,
+    /// Acceptances of the job that no column needs: a name may be wrong.
+    pub idle: Vec<String>,
     /// Tables of the source that can't be planned, for whatever the problems say.
     pub unplanned: Vec<String>,
     pub ddl: Vec<String>,
@@ -46,6 +48,7 @@ impl Outcome {
         let unplanned = names.into_iter().filter(|name| !is_planned(name)).collect();
         Outcome {
             unplanned,
+            idle: idle(planned.as_ref(), spec),
             plan: planned,
             problems,
             not_carried: left,
@@ -57,7 +60,7 @@ impl Outcome {
     pub fn notes(&self) -> Vec<&str> {
         let notes = self.plan.iter().flat_map(|plan| &plan.notes);
         let others = notes.filter(|note| !self.not_carried.contains(note));
-        others.map(String::as_str).collect()
+        others.chain(&self.idle).map(String::as_str).collect()
     }
 
     /// All problems as one error; the first one's code.
@@ -76,6 +79,27 @@ impl Outcome {
         all.fixes = self.problems.iter().flat_map(fixes).collect();
         Some(all)
     }
+}
+
+fn idle(plan: Option<&Plan>, spec: &JobSpec) -> Vec<String> {
+    let Some(plan) = plan else {
+        return Vec::new();
+    };
+    let is_needed = |accepted: &&Acceptance| {
+        plan.tables.iter().any(|table| {
+            let name = table.source.full_name();
+            let mut columns = table.columns.iter().zip(source_names(table));
+            columns.any(|(verdict, source)| {
+                let mut losses = verdict.losses.iter();
+                losses.any(|one| accepted.covers(one.loss, &name, &source))
+            })
+        })
+    };
+    let idle = spec.accept.iter().filter(|accepted| !is_needed(accepted));
+    idle.map(|Acceptance { loss, column }| {
+        format!("{loss}:{column} was accepted, but no column of the plan needs it")
+    })
+    .collect()
 }
 
 /// As much of the plan as there would be if every loss were accepted, with the acceptances that

@@ -251,6 +251,7 @@ mod tests {
             problems: Vec::new(),
             not_carried: Vec::new(),
             unplanned: Vec::new(),
+            idle: Vec::new(),
             ddl: vec!["CREATE TABLE a (x)".to_owned(), "SELECT 1;\n".to_owned()],
         };
         assert_eq!(ddl(&outcome), "CREATE TABLE a (x);\nSELECT 1;");

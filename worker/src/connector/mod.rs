@@ -5,6 +5,7 @@
 //! a password never reaches an error, a log line or a metric.
 
 pub mod mysql;
+mod percent;
 pub mod postgres;
 pub mod sqlite;
 

@@ -1,6 +1,11 @@
-//! The MySQL connector against a private MariaDB.
+//! The MySQL connector against a private MariaDB and a private MySQL 9.
 
+mod coercion;
+mod compare;
+mod mysql9;
 mod roundtrip;
 mod schema;
 mod server;
+mod torture;
 mod two_phase;
+mod whole;

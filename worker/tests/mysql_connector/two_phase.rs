@@ -7,7 +7,6 @@ use common::epoch::Epoch;
 use common::id::{JobUid, PartitionNo, TaskNo};
 use common::job::{Endpoint, SecretRef};
 use common::plan::{Loaded, TablePlan};
-use common::schema::CellForm;
 use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 use secrecy::SecretString;
@@ -15,7 +14,7 @@ use worker::connector::mysql::Mysql;
 use worker::connector::{Connector, Recovered, ResolveWork, Role, TargetWriter};
 use worker::secret::Secrets;
 
-use crate::server::{ask, job, load, pair, plan, port, prepared, run, txn, work};
+use crate::server::{ask, job, load, pair, plan, port, prepared, run, spec, txn, work};
 
 struct Case {
     name: &'static str,
@@ -53,7 +52,7 @@ impl Case {
 
     async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
         let txn = txn(&self.job, 0, epoch);
-        let writer = self.target.writer(txn, self.plan.clone(), CellForm::Native);
+        let writer = self.target.writer(txn, self.plan.clone());
         writer.await.expect("opened")
     }
 
@@ -266,7 +265,10 @@ async fn without_a_database_of_its_own_the_books_stand_beside_the_data() {
         password: Some(SecretRef::Session("target".into())),
     };
     let target = Mysql::new(&endpoint, &secrets).expect("valid");
-    target.inspect(Role::Target).await.expect("a usable target");
+    target
+        .inspect(Role::Target, &spec())
+        .await
+        .expect("a usable target");
     let (job, plan) = (job(), plan(&source, "t").await);
     let case = Case {
         name: "tp_beside",

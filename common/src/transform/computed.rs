@@ -1,104 +1,18 @@
-//! Computed columns: which canonical type a spelling of the target's type means, and how the value
-//! of an expression is written in it.
+//! Computed columns: how the value of an expression is written in the column's type.
 
 use cel::Value;
 
-use crate::schema::{CanonicalType, Engine};
-
-/// The canonical type of `spelling` in `engine`; None = it can't be the type of a computed column.
-pub fn canonical_of(spelling: &str, engine: Engine) -> Option<CanonicalType> {
-    let spelling = spelling.trim().to_ascii_lowercase();
-    let (word, rest) = match spelling.split_once('(') {
-        Some((word, rest)) => (word.trim(), rest),
-        None => match spelling.strip_suffix(" unsigned") {
-            Some(word) => (word.trim(), " unsigned"),
-            None => (spelling.as_str(), ""),
-        },
-    };
-    let (numbers, after) = match rest.split_once(')') {
-        Some((numbers, after)) => (numbers, after.trim()),
-        None => ("", rest.trim()),
-    };
-    let numbers: Vec<u32> = numbers
-        .split(',')
-        .filter_map(|number| number.trim().parse().ok())
-        .collect();
-    let first = numbers.first().copied();
-    let unsigned = after == "unsigned" && engine == Engine::Mysql;
-    let zoned = matches!(after, "with time zone");
-    if !(after.is_empty() || unsigned || zoned || after == "without time zone") {
-        return None;
-    }
-    let lite = engine == Engine::Sqlite;
-    let int = |bits| {
-        Some(CanonicalType::Int {
-            bits: if lite { 64 } else { bits },
-            unsigned,
-        })
-    };
-    let fraction = |most: u8| first.map_or(most, |n| n.min(6) as u8);
-    // MySQL's temporal types have no fraction unless one is given.
-    let most = if engine == Engine::Mysql { 0 } else { 6 };
-    let text = |max_chars| Some(CanonicalType::Text { max_chars });
-    let bytes = |max_len| Some(CanonicalType::Bytes { max_len });
-    match word {
-        "bool" | "boolean" => Some(CanonicalType::Bool),
-        "tinyint" if first == Some(1) && engine == Engine::Mysql => Some(CanonicalType::Bool),
-        "tinyint" => int(8),
-        "smallint" | "int2" => int(16),
-        "mediumint" => int(24),
-        "int" | "integer" | "int4" => int(32),
-        "bigint" | "int8" => int(64),
-        "decimal" | "numeric" => decimal(&numbers, engine),
-        "real" if engine == Engine::Postgres => Some(CanonicalType::Float32),
-        "float4" => Some(CanonicalType::Float32),
-        "float" if engine == Engine::Mysql => Some(CanonicalType::Float32),
-        "real" | "float" | "float8" | "double" | "double precision" => Some(CanonicalType::Float64),
-        "char" | "character" if engine != Engine::Sqlite => text(Some(first.unwrap_or(1))),
-        "char" | "varchar" | "character varying" | "character" | "nvarchar" => text(first),
-        "text" | "tinytext" | "mediumtext" | "longtext" | "clob" => text(None),
-        "binary" | "varbinary" => bytes(first),
-        "blob" | "bytea" | "tinyblob" | "mediumblob" | "longblob" => bytes(None),
-        "date" => Some(CanonicalType::Date),
-        "time" => Some(CanonicalType::Time {
-            fraction: fraction(most),
-        }),
-        "timestamp" if engine == Engine::Postgres && !zoned => Some(CanonicalType::DateTime {
-            fraction: fraction(6),
-        }),
-        "timestamptz" | "timestamp" => Some(CanonicalType::Timestamp {
-            fraction: fraction(most),
-        }),
-        "datetime" => Some(CanonicalType::DateTime {
-            fraction: fraction(most),
-        }),
-        "year" => Some(CanonicalType::Year),
-        "json" | "jsonb" => Some(CanonicalType::Json),
-        "uuid" => Some(CanonicalType::Uuid),
-        "inet" | "cidr" => Some(CanonicalType::Inet),
-        _ => None,
-    }
-}
-
-fn decimal(numbers: &[u32], engine: Engine) -> Option<CanonicalType> {
-    let (precision, scale) = match (numbers, engine) {
-        ([], Engine::Mysql) => (10, 0),
-        ([], _) => return Some(CanonicalType::Numeric),
-        ([precision], _) => (*precision, 0),
-        ([precision, scale, ..], _) => (*precision, *scale),
-    };
-    Some(CanonicalType::Decimal {
-        precision: u16::try_from(precision).ok()?,
-        scale: u16::try_from(scale).ok()?,
-    })
-}
+use crate::schema::CanonicalType;
 
 /// Appends the canonical text of `value`; Ok(false) = NULL. The error says what is wrong without
 /// naming the value.
 pub fn write(value: &Value, ty: &CanonicalType, out: &mut Vec<u8>) -> Result<bool, String> {
     let text = match (ty, value) {
         (_, Value::Null) => return Ok(false),
-        (CanonicalType::Bool, Value::Bool(value)) => u8::from(*value).to_string(),
+        // SQLite's and MySQL's BOOLEAN are integers.
+        (CanonicalType::Bool | CanonicalType::Int { .. }, Value::Bool(value)) => {
+            u8::from(*value).to_string()
+        }
         (CanonicalType::Int { bits, unsigned }, Value::Int(_) | Value::UInt(_)) => {
             let number = whole(value);
             let (low, high) = int_range(*bits, *unsigned);

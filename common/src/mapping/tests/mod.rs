@@ -1,5 +1,10 @@
 //! The mapping's decisions, one by one.
 
+mod casts;
+mod pairs;
+mod properties;
+mod schemas;
+
 use crate::code::{Code, Failure};
 use crate::job::{Endpoint, JobSpec};
 use crate::schema::{
@@ -16,16 +21,49 @@ fn facts(engine: Engine, version: &str) -> EndpointFacts {
     }
 }
 
+/// A job between two engines, with nothing special.
+fn job(source: Engine, target: Engine) -> JobSpec {
+    let end = |engine: Engine| Endpoint {
+        url: match engine {
+            Engine::Sqlite => "sqlite:x".into(),
+            Engine::Mysql => "mysql://u@h/shop".into(),
+            Engine::Postgres => "postgres://u@h/shop".into(),
+        },
+        password: None,
+    };
+    JobSpec::new("j", end(source), end(target))
+}
+
+fn version(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "3.51",
+        Engine::Mysql => "10.11.19-MariaDB",
+        Engine::Postgres => "15.20",
+    }
+}
+
+/// Maps with a job that has more to say.
+fn map_with(
+    sources: &[&TableSchema],
+    source: Engine,
+    target: Engine,
+    with: impl FnOnce(&mut JobSpec),
+) -> Result<super::Mapped, Failure> {
+    let mut spec = job(source, target);
+    with(&mut spec);
+    let ends = (
+        facts(source, version(source)),
+        facts(target, version(target)),
+    );
+    super::map_tables(sources, &ends.0, &ends.1, &spec)
+}
+
 fn map_tables(
     sources: &[&TableSchema],
     source: &EndpointFacts,
     target: &EndpointFacts,
 ) -> Result<(Vec<TableSchema>, Vec<String>), Failure> {
-    let end = |url: &str| Endpoint {
-        url: url.into(),
-        password: None,
-    };
-    let spec = JobSpec::new("j", end("sqlite:s"), end("sqlite:t"));
+    let spec = job(source.engine, target.engine);
     let mapped = super::map_tables(sources, source, target, &spec)?;
     let tables = mapped.tables.into_iter().map(|(table, _)| table);
     Ok((tables.collect(), mapped.notes))
