@@ -242,6 +242,7 @@ pub fn whole(table: &TableSchema, canonical: &TableSchema, form: CellForm) -> Re
         form,
         key: Vec::new(),
         ranges: Vec::new(),
+        losses: Vec::new(),
     }
 }
 

@@ -132,8 +132,10 @@ pub fn statements(plan: &Plan) -> Vec<String> {
 /// What makes a table: the source's own statement where that is SQLite too, and then what a rule
 /// changes of it, so that no clause is lost.
 fn table_statements(plan: &TablePlan, same_engine: bool) -> Result<(String, Vec<String>)> {
-    let native = plan.source.native_ddl.iter().filter(|_| same_engine);
-    for native in native {
+    // A foreign key that the rules leave out is a clause of that statement.
+    let same_keys = plan.source.foreign_keys.len() == plan.target.foreign_keys.len();
+    let kept = same_engine && same_keys;
+    for native in plan.source.native_ddl.iter().filter(|_| kept) {
         if plan.form == CellForm::Native {
             return Ok((native.clone(), Vec::new()));
         }
