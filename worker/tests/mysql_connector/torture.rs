@@ -146,6 +146,8 @@ async fn the_torture_database_crosses_from_mariadb_to_mysql_9_and_back() {
     let _turn = TURN.lock().await;
     load(port());
     load(server.port);
-    crossed(port(), server.port, &[]).await;
-    crossed(server.port, port(), &[]).await;
+    // MySQL's TIME ends at 838:59:59.000000: the load stops and names the value.
+    crossed(port(), server.port, &["pk_time", "t_time"]).await;
+    // MariaDB's DOUBLE has no -0: verification tells.
+    crossed(server.port, port(), &["t_num"]).await;
 }
