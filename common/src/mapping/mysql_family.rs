@@ -292,7 +292,8 @@ fn collation_of(collation: &str, to_mariadb: bool, target: &EndpointFacts) -> St
 fn is_known(index: &Index, to_mariadb: bool) -> bool {
     let native = index.native.as_deref().unwrap_or_default();
     let vector = native.starts_with("VECTOR");
-    !index.columns.is_empty() && !vector && !(to_mariadb && native.contains("WITH PARSER"))
+    let parser = to_mariadb && native.contains("WITH PARSER");
+    !(index.columns.is_empty() || vector || parser)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ async fn torture(port: u16) -> Vec<String> {
 }
 
 /// Tables of engines without transactions become InnoDB's, see the plan's notes.
-fn is_of_an_engine(line: &String) -> bool {
+fn is_of_an_engine(line: &str) -> bool {
     line.starts_with("TABLE eng_myisam:") || line.starts_with("TABLE eng_memory:")
 }
 
@@ -98,7 +98,7 @@ fn is_of_an_engine(line: &String) -> bool {
 async fn the_torture_database_is_copied_on_mariadb() {
     let _turn = TURN.lock().await;
     let mut differences = torture(port()).await;
-    differences.retain(|line| !is_of_an_engine(line));
+    differences.retain(|line| !is_of_an_engine(line.as_str()));
     assert_eq!(differences, Vec::<String>::new());
 }
 
@@ -109,7 +109,7 @@ async fn the_torture_database_is_copied_on_mysql_9() {
     };
     let _turn = TURN.lock().await;
     let mut differences = torture(server.port).await;
-    differences.retain(|line| !is_of_an_engine(line));
+    differences.retain(|line| !is_of_an_engine(line.as_str()));
     assert_eq!(differences, Vec::<String>::new());
 }
 
@@ -148,6 +148,7 @@ async fn the_torture_database_crosses_from_mariadb_to_mysql_9_and_back() {
     load(server.port);
     // MySQL's TIME ends at 838:59:59.000000: the load stops and names the value.
     crossed(port(), server.port, &["pk_time", "t_time"]).await;
-    // MariaDB's DOUBLE has no -0: verification tells.
-    crossed(server.port, port(), &["t_num"]).await;
+    // MariaDB's DOUBLE has no -0: verification tells. And its JSON_VALUE has no RETURNING: the
+    // table can't be made, before any row is copied.
+    crossed(server.port, port(), &["t_num", "gen_cols"]).await;
 }
