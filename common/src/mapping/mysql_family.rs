@@ -3,7 +3,9 @@
 //! be said in the other's language is a note.
 
 use super::Mapping;
-use crate::schema::{CanonicalType, Column, EndpointFacts, Engine, Index, TableSchema};
+use crate::schema::{
+    CanonicalType, Column, EndpointFacts, Engine, Index, IndexColumn, TableSchema,
+};
 
 /// The longest DECIMAL fraction of MySQL; MariaDB has 38 digits.
 const MYSQL_SCALE_MAX: u16 = 30;
@@ -39,6 +41,7 @@ pub(super) fn translate(
     let to_mariadb = is_mariadb(target);
     for table in tables {
         left_out(table, mapping);
+        keep_prefix(table, mapping);
         table.native_ddl = None;
         table.native_options = options(table, to_mariadb, target);
         let name = table.full_name();
@@ -85,6 +88,44 @@ pub(super) fn translate(
             }
         }
     }
+}
+
+/// A primary key over the beginnings of texts can only be said by the definition: without it, it
+/// becomes a unique key.
+fn keep_prefix(table: &mut TableSchema, mapping: &mut Mapping) {
+    let body = table.native_ddl.as_deref().unwrap_or_default();
+    let line = body
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("PRIMARY KEY ("));
+    let Some(mut rest) = line else { return };
+    let mut columns = Vec::new();
+    for name in &table.primary_key {
+        let quoted = format!("`{}`", name.replace('`', "``"));
+        let Some(after) = rest.trim_start_matches(',').strip_prefix(quoted.as_str()) else {
+            return;
+        };
+        let length = after.strip_prefix('(').and_then(|a| a.split_once(')'));
+        columns.push(IndexColumn {
+            name: name.clone(),
+            prefix: length.and_then(|(digits, _)| digits.parse().ok()),
+            descending: false,
+        });
+        rest = length.map_or(after, |(_, after)| after);
+    }
+    if columns.iter().all(|column| column.prefix.is_none()) {
+        return;
+    }
+    mapping.notes.push(format!(
+        "{}: the primary key, over the beginnings of texts, becomes a unique key",
+        table.full_name()
+    ));
+    table.primary_key.clear();
+    table.indexes.push(Index {
+        name: "primary_prefix".to_owned(),
+        unique: true,
+        columns,
+        native: None,
+    });
 }
 
 /// What of a definition is not made again, as a note.
@@ -252,7 +293,7 @@ fn is_known(index: &Index, to_mariadb: bool) -> bool {
     let native = index.native.as_deref().unwrap_or_default();
     let vector = native.starts_with("VECTOR");
     let parser = to_mariadb && native.contains("WITH PARSER");
-    !index.columns.is_empty() && !vector && !parser
+    !(index.columns.is_empty() || vector || parser)
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ pub async fn rows(
     let hex = |(name, kind): &(String, String)| {
         let name = ident(name);
         let value = match kind.as_str() {
-            "float" | "double" => format!("CONCAT({name} * 1e0)"),
+            // As it comes: made a text by the server, MySQL cuts it at 22 characters.
+            "float" | "double" => return format!("{name} * 1e0"),
             "enum" | "set" => format!("CONCAT(CAST({name} AS UNSIGNED), ' ', {name})"),
             "bit" => format!("CONCAT({name} + 0)"),
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date"

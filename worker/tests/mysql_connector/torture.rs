@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use common::job::JobSpec;
+use tokio::sync::Mutex;
 
 use crate::mysql9::Mysql9;
 use crate::server::{connect_at, endpoint_at, port, run_at};
@@ -14,8 +15,11 @@ const SQL: &str = concat!(
     "/../tests/torture/mysql_torture.sql"
 );
 
+/// The databases have fixed names: one test at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Loads the torture database (and a second one with a hostile name) into a server.
-pub fn load(port: u16) {
+fn load(port: u16) {
     let sql = std::fs::File::open(SQL).expect("the torture database");
     let loaded = Command::new("mariadb")
         .args(["--no-defaults", "-h127.0.0.1", "-uroot"])
@@ -86,14 +90,15 @@ async fn torture(port: u16) -> Vec<String> {
 }
 
 /// Tables of engines without transactions become InnoDB's, see the plan's notes.
-fn is_of_an_engine(line: &String) -> bool {
+fn is_of_an_engine(line: &str) -> bool {
     line.starts_with("TABLE eng_myisam:") || line.starts_with("TABLE eng_memory:")
 }
 
 #[tokio::test]
 async fn the_torture_database_is_copied_on_mariadb() {
+    let _turn = TURN.lock().await;
     let mut differences = torture(port()).await;
-    differences.retain(|line| !is_of_an_engine(line));
+    differences.retain(|line| !is_of_an_engine(line.as_str()));
     assert_eq!(differences, Vec::<String>::new());
 }
 
@@ -102,8 +107,9 @@ async fn the_torture_database_is_copied_on_mysql_9() {
     let Some(server) = Mysql9::shared() else {
         return;
     };
+    let _turn = TURN.lock().await;
     let mut differences = torture(server.port).await;
-    differences.retain(|line| !is_of_an_engine(line));
+    differences.retain(|line| !is_of_an_engine(line.as_str()));
     assert_eq!(differences, Vec::<String>::new());
 }
 
@@ -134,11 +140,15 @@ async fn crossed(from: u16, to: u16, excluded: &[&str]) {
 
 #[tokio::test]
 async fn the_torture_database_crosses_from_mariadb_to_mysql_9_and_back() {
-    let Some(server) = Mysql9::start() else {
+    let Some(server) = Mysql9::shared() else {
         return;
     };
+    let _turn = TURN.lock().await;
     load(port());
     load(server.port);
-    crossed(port(), server.port, &[]).await;
-    crossed(server.port, port(), &[]).await;
+    // MySQL's TIME ends at 838:59:59.000000: the load stops and names the value.
+    crossed(port(), server.port, &["pk_time", "t_time"]).await;
+    // MariaDB's DOUBLE has no -0: verification tells. And its JSON_VALUE has no RETURNING: the
+    // table can't be made, before any row is copied.
+    crossed(server.port, port(), &["t_num", "gen_cols"]).await;
 }

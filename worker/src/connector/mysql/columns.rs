@@ -59,7 +59,10 @@ fn column(row: &TextRow, mariadb: bool) -> Column {
     let extra = cell(6).unwrap_or_default().to_ascii_lowercase();
     let generated = cell(9).filter(|expression| !expression.is_empty());
     let generated = generated.map(|expression| Generated {
-        expression,
+        expression: match mariadb {
+            true => expression,
+            false => unescaped(&expression),
+        },
         stored: extra.contains("stored") || extra.contains("persistent"),
     });
     let default = cell(5).and_then(|text| default_of(&text, &extra, mariadb, &raw));
@@ -89,7 +92,7 @@ fn default_of(text: &str, extra: &str, mariadb: bool, raw: &RawType) -> Option<C
     }
     if !mariadb {
         return Some(match extra.contains("default_generated") {
-            true => ColumnDefault::Expression(text.to_owned()),
+            true => ColumnDefault::Expression(unescaped(text)),
             false => ColumnDefault::Literal(text.to_owned()),
         });
     }
@@ -104,6 +107,19 @@ fn default_of(text: &str, extra: &str, mariadb: bool, raw: &RawType) -> Option<C
         true => ColumnDefault::Literal(text.to_owned()),
         false => ColumnDefault::Expression(text.to_owned()),
     })
+}
+
+/// MySQL shows the texts within expressions as `_utf8mb4\'x\'`.
+fn unescaped(expression: &str) -> String {
+    let mut plain = String::with_capacity(expression.len());
+    let mut characters = expression.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => plain.extend(characters.next()),
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn unquote(quoted: &str) -> String {

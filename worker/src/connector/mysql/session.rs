@@ -209,7 +209,7 @@ impl Session {
              lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = {lock_wait}, \
              net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 3600, \
              sql_auto_is_null = 0, sql_select_limit = DEFAULT, sql_safe_updates = 0, \
-             sql_quote_show_create = 1, max_error_count = 64, unique_checks = 1, \
+             sql_quote_show_create = 1, unique_checks = 1, \
              foreign_key_checks = {}, {settings}",
             u8::from(purpose == Purpose::Read)
         ))
