@@ -5,13 +5,19 @@
 use std::sync::{Arc, OnceLock};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
-use cel::{Context, Env, ExecutionError, Program, Value, extensions};
+use cel::parser::PrattParser;
+use cel::{Context, Env, ExecutionError, Value, extensions};
 
 use crate::job_file::nearest;
 use crate::schema::{CanonicalType, TableSchema};
 
-/// Bounds the parser's work; its recursion is bounded by itself.
+/// Bounds the parser's work.
 const EXPRESSION_BYTES_MAX: usize = 8 << 10;
+/// Words and signs of an expression, and how deep its brackets and choices are nested. Parser and
+/// evaluator recurse, some ten KiB of stack for a bracket in the profile with the largest frames,
+/// and a thread has 2 MiB: `tests` tries the limits with three quarters of it.
+const TOKENS_MAX: usize = 80;
+const DEPTH_MAX: usize = 12;
 /// All columns by name, for names that CEL can't say: `row["order no"]`.
 const ROW: &str = "row";
 /// Names that are no columns: CEL's types.
@@ -66,7 +72,7 @@ const FUNCTIONS: [&str; 31] = [
 /// An expression that is known to go with a table.
 #[derive(Debug)]
 pub struct Expression {
-    program: Program,
+    program: IdedExpr,
     /// The columns it names, by place.
     named: Vec<Bound>,
     /// The columns it names through `row`.
@@ -87,7 +93,14 @@ impl Expression {
         if text.len() > EXPRESSION_BYTES_MAX {
             return Err(format!("is longer than {EXPRESSION_BYTES_MAX} bytes"));
         }
-        let program = env().compile(text).map_err(|errors| {
+        let (tokens, depth) = extent(text);
+        if tokens > TOKENS_MAX || depth > DEPTH_MAX {
+            return Err(format!(
+                "is too long: {TOKENS_MAX} words and signs, nested {DEPTH_MAX} deep, are read"
+            ));
+        }
+        let reader = PrattParser::new().max_expression_node_count(TOKENS_MAX * 10);
+        let program = reader.parse(text).map_err(|errors| {
             let said = errors.errors.iter().map(|error| {
                 let (line, column) = error.pos;
                 format!("{} at {line}:{column}", error.msg)
@@ -95,7 +108,7 @@ impl Expression {
             said.collect::<Vec<_>>().join(", ")
         })?;
         let mut names = Names::default();
-        names.walk(program.expression(), &mut Vec::new(), source);
+        names.walk(&program, &mut Vec::new(), source);
         if !names.problems.is_empty() {
             return Err(names.problems.join(", "));
         }
@@ -172,10 +185,37 @@ impl Expression {
             let map = Arc::new(row.into_iter().collect());
             context.add_variable_from_value(ROW, Value::Map(cel::objects::Map { map }));
         }
-        self.program
-            .execute(&context)
-            .map_err(|error| failed(&error))
+        Value::resolve(&self.program, &context).map_err(|error| failed(&error))
     }
+}
+
+/// Words and signs, a quoted text being one, and the depth, for which what opens in quoted texts
+/// counts too.
+fn extent(text: &str) -> (usize, usize) {
+    let (mut tokens, mut depth, mut deepest) = (0, 0usize, 0);
+    let mut in_word = false;
+    let mut quote = None;
+    let (mut escaped, mut before) = (false, ' ');
+    for character in text.chars() {
+        let part = character.is_alphanumeric() || character == '_';
+        let apart = character.is_whitespace() || character == ',';
+        if quote.is_none() && !apart && !(part && in_word) {
+            tokens += 1;
+        }
+        in_word = part;
+        match (character, quote) {
+            ('(' | '[' | '{' | '?', _) => depth += 1,
+            ('!' | '-', _) if matches!(before, '!' | '-') => depth += 1,
+            (')' | ']' | '}', None) => depth = depth.saturating_sub(1),
+            ('"' | '\'', None) => quote = Some(character),
+            (closing, Some(open)) if closing == open && !escaped => quote = None,
+            _ => {}
+        }
+        before = character;
+        escaped = character == '\\' && !escaped;
+        deepest = deepest.max(depth);
+    }
+    (tokens, deepest)
 }
 
 enum Failed {
