@@ -359,7 +359,7 @@ pub struct ExplainArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct DocsArgs {
-    /// `errors` or `cli`
+    /// `errors`, `cli` or `types`
     pub kind: String,
     pub dir: PathBuf,
 }

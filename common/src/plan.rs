@@ -106,7 +106,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
     notes.extend(shaping.notes);
     notes.extend(mapped.notes);
-    let objects = match same_engine {
+    let other_flavour = mapping::other_flavour(&catalog.source, &catalog.target);
+    let objects = match same_engine && !other_flavour {
         true => shape::objects(catalog.objects, &catalog.tables, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));

@@ -5,6 +5,8 @@
 mod check;
 mod follow;
 
+pub(crate) use self::follow::referenced;
+
 #[cfg(test)]
 mod tests;
 

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mysql_async::prelude::Queryable;
 use sqlx::Connection;
+use tokio::sync::{Mutex, MutexGuard};
 
+use super::mysql9::Mysql9;
 use super::process::{Dir, Finished, Sterna};
 use super::server::{self, Lent};
-use super::{leftovers, mysql9, postgres};
+use super::{leftovers, postgres};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -37,7 +39,7 @@ impl Kind {
 pub struct Lab {
     pub dir: Dir,
     pub mariadb: Option<Lent>,
-    pub mysql9: Option<mysql9::Lent>,
+    pub mysql9: Option<OneAtATime>,
     pub postgres: Option<&'static postgres::Server>,
 }
 
@@ -52,6 +54,32 @@ pub struct Database {
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// The MySQL 9, which all tests share one after the other.
+pub struct OneAtATime {
+    server: &'static Mysql9,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl OneAtATime {
+    /// The URL of a database for `sterna`, as root without a password.
+    pub fn url(&self, database: &str) -> String {
+        format!("mysql://root@127.0.0.1:{}/{database}", self.server.port)
+    }
+}
+
+/// Waits for the server to be free; None when it is off.
+async fn lend_mysql9() -> Option<OneAtATime> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let turn = TURN.lock().await;
+    let lent = OneAtATime {
+        server: Mysql9::shared()?,
+        _turn: turn,
+    };
+    // What a failed test left isn't this one's fault.
+    mysql_exec(&lent.url(""), &["DROP DATABASE IF EXISTS sterna"]).await;
+    Some(lent)
+}
 
 /// The server all tests share, each in databases of its own.
 pub fn shared_postgres() -> &'static postgres::Server {
@@ -75,7 +103,7 @@ impl Lab {
                     lab.mariadb = Some(server::lend().await);
                 }
                 Kind::Mysql9 if lab.mysql9.is_none() => {
-                    lab.mysql9 = Some(mysql9::lend().await?);
+                    lab.mysql9 = Some(lend_mysql9().await?);
                 }
                 Kind::Postgres if lab.postgres.is_none() => {
                     lab.postgres = Some(shared_postgres());
@@ -102,8 +130,8 @@ impl Lab {
             Kind::Mysql9 => {
                 let server = self.mysql9.as_ref().expect("asked for at the start");
                 let create = format!("CREATE DATABASE `{name}`");
-                mysql_exec(&mysql9::url(server, ""), &[create]).await;
-                let url = mysql9::url(server, &name);
+                mysql_exec(&server.url(""), &[create]).await;
+                let url = server.url(&name);
                 (name, url)
             }
             Kind::Postgres => {
@@ -143,8 +171,7 @@ impl Lab {
             Kind::Sqlite => leftovers::none_in_sqlite(&database.name).await,
             Kind::Mariadb => leftovers::none_on(self.mariadb.as_ref().expect("it is there")).await,
             Kind::Mysql9 => {
-                leftovers::none_at(&mysql9::url(self.mysql9.as_ref().expect("it is there"), ""))
-                    .await;
+                leftovers::none_at(&self.mysql9.as_ref().expect("it is there").url("")).await;
             }
             Kind::Postgres => leftovers::none_in_postgres(database).await,
         }

@@ -1,6 +1,7 @@
 //! What may not be there after a job: prepared transactions, bookkeeping, sessions.
 
 use mysql_async::prelude::Queryable;
+use sqlx::Connection;
 
 use super::lab::{Database, mysql};
 use super::oracle::sqlite;
@@ -79,6 +80,7 @@ pub async fn none_in_postgres(database: &Database) {
     .await
     .expect("a list");
     assert!(found.is_empty(), "left: {found:?}");
+    let _ = conn.close().await;
     let sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
                     AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     until("our sessions to be gone", secs(10), || async {
@@ -87,8 +89,8 @@ pub async fn none_in_postgres(database: &Database) {
             .fetch_all(&mut conn)
             .await
             .expect("a list");
-        // The first connection of this function is one of them.
-        (left.len() <= 1).then_some(())
+        let _ = conn.close().await;
+        left.is_empty().then_some(())
     })
     .await;
 }

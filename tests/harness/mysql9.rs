@@ -1,77 +1,75 @@
-//! A real MySQL 9 beside MariaDB, by `tests/servers/mysql` (a small root of Debian unstable). One
-//! server for the whole run, lent to one test at a time; wiped with the test binary.
+//! A private MySQL 9 for tests that must see more than MariaDB, run by `tests/servers/mysql`.
+//!
+//! Uses the standard library only: the worker's tests include this file by its path. The server and
+//! its data go with the test process, however that ends. Where it can't be started a test fails;
+//! `STERNA_TEST_MYSQL9=off` skips such tests, and says so.
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::OnceLock;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+/// Starts the server, says its URL, and removes it once this process is gone.
+const WATCH: &str = r#"
+bash "$SCRIPT" start "$NAME" "$PORT" || { bash "$SCRIPT" wipe "$NAME"; exit 1; }
+read -r _
+bash "$SCRIPT" wipe "$NAME"
+"#;
 
-use super::server::is_root;
-use super::wait::free_port;
-
-/// The server, for one test.
-pub type Lent = OwnedMutexGuard<Option<Server>>;
-
-/// A running MySQL 9.
-pub struct Server {
+/// A running server.
+pub struct Mysql9 {
     pub port: u16,
-    /// Reads from us; wipes the server when we are gone.
-    _watchdog: Child,
+    /// Reads from us; removes the server when we are gone.
+    watchdog: Child,
 }
 
-/// Takes the server, which is started when nobody did yet; None when it is off.
-pub async fn lend() -> Option<Lent> {
-    static SERVER: std::sync::OnceLock<Arc<Mutex<Option<Server>>>> = std::sync::OnceLock::new();
-    if std::env::var("STERNA_TEST_MYSQL9").is_ok_and(|value| value == "off") {
-        eprintln!("NOT TESTED on MySQL 9: STERNA_TEST_MYSQL9=off");
-        return None;
-    }
-    let mut server = Arc::clone(SERVER.get_or_init(Arc::default))
-        .lock_owned()
-        .await;
-    if server.is_none() {
-        *server = Some(Server::start());
-    }
-    Some(server)
-}
-
-/// The URL of a database of the lent server.
-pub fn url(lent: &Lent, database: &str) -> String {
-    let server = lent.as_ref().expect("started when it was lent");
-    format!("mysql://root@127.0.0.1:{}/{database}", server.port)
-}
-
-impl Server {
-    fn start() -> Server {
-        assert!(
-            is_root(),
-            "MySQL 9 runs in a root of its own, which needs root: set STERNA_TEST_MYSQL9=off to \
-             leave it out"
-        );
-        let port = free_port();
-        let name = format!("sterna-test-{port}");
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/servers/mysql");
-        let ended = format!("read _; bash '{}' wipe {name}", script.display());
-        let watchdog = Command::new("sh")
-            .args(["-c", &ended])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh starts");
-        let mut start = Command::new("bash");
-        start.arg(script).args(["start", &name, &port.to_string()]);
-        start.env(
-            "MYSQL_ARGS",
-            "--max-allowed-packet=256M --innodb-flush-log-at-trx-commit=2",
-        );
-        let output = start.stdin(Stdio::null()).output().expect("bash runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "MySQL 9: {said}");
-        Server {
-            port,
-            _watchdog: watchdog,
+impl Mysql9 {
+    /// A server of this test's own; None = the tests were told to do without.
+    pub fn start() -> Option<Mysql9> {
+        if std::env::var("STERNA_TEST_MYSQL9").as_deref() == Ok("off") {
+            eprintln!("SKIPPED: STERNA_TEST_MYSQL9=off, nothing was tested on MySQL 9");
+            return None;
         }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/mysql");
+        let script = match std::path::Path::new(script).exists() {
+            true => script,
+            false => concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers/mysql"),
+        };
+        let mut watchdog = Command::new("bash")
+            .args(["-c", WATCH])
+            .env("SCRIPT", script)
+            .env("NAME", format!("sterna-{}-{port}", std::process::id()))
+            .env("PORT", port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bash runs");
+        let mut url = String::new();
+        let stdout = watchdog.stdout.take().expect("piped");
+        let read = BufReader::new(stdout).read_line(&mut url);
+        if read.is_err() || !url.starts_with("mysql://") {
+            let mut why = String::new();
+            let mut stderr = watchdog.stderr.take().expect("piped");
+            let _ = stderr.read_to_string(&mut why);
+            eprintln!("MySQL 9 can't be started by {script}: {why}");
+            panic!("no MySQL 9: set STERNA_TEST_MYSQL9=off to skip what needs it");
+        }
+        Some(Mysql9 { port, watchdog })
+    }
+
+    /// One server for all tests of a binary.
+    pub fn shared() -> Option<&'static Mysql9> {
+        static SHARED: OnceLock<Option<Mysql9>> = OnceLock::new();
+        SHARED.get_or_init(Mysql9::start).as_ref()
+    }
+}
+
+impl Drop for Mysql9 {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
     }
 }

@@ -5,7 +5,9 @@ mod sqlite_support;
 
 use common::code::Code;
 use common::fidelity::{Loss, PossibleLoss};
-use common::schema::{CanonicalType, CellForm, TableSchema};
+use common::schema::{
+    CanonicalType, Catalog, CellForm, EndpointFacts, Engine, InspectedTable, KeySample, TableSchema,
+};
 use sqlite_support::*;
 use worker::connector::{Connector, ReadRequest, Result};
 
@@ -219,4 +221,69 @@ async fn declared_bounds_give_way_to_the_values() {
         read(&*source, &plain, &[]).await.expect("read"),
         ["1|2|2-x"]
     );
+}
+
+/// The hostile database to both other engines: a plan can be made of it, and every value has a
+/// canonical cell once the losses that the plan names are accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_torture_database_can_be_read_by_other_engines() {
+    let (_keep, from, _) = files();
+    script(
+        &from,
+        include_str!("../../tests/torture/sqlite_torture.sql"),
+    )
+    .await;
+    let source = connector(&from);
+    for (target, engine) in [
+        ("postgres://u@h/d", Engine::Postgres),
+        ("mysql://u@h/d", Engine::Mysql),
+    ] {
+        let inspection = inspect_for(&from, target).await;
+        let mut job = spec(&from, target);
+        // A column without a name, and a table's name with a quote, are nobody else's.
+        job.exclude = vec!["we*".into()];
+        let wanted = |table: &&TableSchema| !table.name.starts_with("we");
+        let tables: Vec<&TableSchema> = inspection.tables.iter().filter(wanted).collect();
+        let catalog = Catalog {
+            source: inspection.facts.clone(),
+            target: EndpointFacts {
+                engine,
+                version: "10.11.19-MariaDB".into(),
+                durable_prepare: true,
+                writers_max: 4,
+            },
+            tables: { tables.iter() }
+                .map(|table| InspectedTable {
+                    schema: (*table).clone(),
+                    key: KeySample::default(),
+                })
+                .collect(),
+            objects: inspection.objects.clone(),
+            mark: None,
+            notes: Vec::new(),
+        };
+        let plan = common::plan::plan(catalog, &job, 7, 1).expect("a plan");
+        assert!(plan.notes.iter().any(|note| note.contains("v_broken")));
+        let all = [Loss::StorageClass, Loss::InvalidText, Loss::NumberRange];
+        for table in &plan.tables {
+            let strict = read(&*source, &table.source, &[]).await;
+            let strays = matches!(
+                table.source.name.as_str(),
+                "strict_t"
+                    | "affinity"
+                    | "texty"
+                    | "wr_comp"
+                    | "mixedkey"
+                    | "intpk_desc"
+                    | "gen"
+                    | "dates"
+            );
+            assert_eq!(strict.is_err(), strays, "{}: {strict:?}", table.source.name);
+            let read = read(&*source, &table.source, &all).await;
+            let count = format!("SELECT count(*) || '' FROM \"{}\"", table.source.name);
+            let count = texts(&from, &count).await.remove(0);
+            let rows = read.map(|rows| rows.len().to_string());
+            assert_eq!(rows.ok(), Some(count), "{}", table.source.name);
+        }
+    }
 }

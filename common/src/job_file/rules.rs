@@ -26,14 +26,11 @@ impl Check {
             let keys = self.fields(node, &path, &["from", "to"]);
             let from = self.text(&keys, &join(&path, "from"), true);
             let to = self.text(&keys, &join(&path, "to"), true);
-            if let (Some(from), Some(to)) = (from, to) {
-                match globset::Glob::new(&from) {
-                    Ok(_) => spec.casts.push(TypeCast { from, to }),
-                    Err(error) => {
-                        let message = format!("{from:?} is not a pattern: {}", error.kind());
-                        self.add_at(&join(&path, "from"), message);
-                    }
-                }
+            if let Some(Err(error)) = from.as_deref().map(globset::Glob::new) {
+                let message = format!("is not a pattern: {}", error.kind());
+                self.add_at(&join(&path, "from"), message);
+            } else if let (Some(from), Some(to)) = (from, to) {
+                spec.casts.push(TypeCast { from, to });
             }
         }
         if let Some(node) = fields.get("schema_map") {

@@ -5,13 +5,11 @@ use crate::job::JobSpec;
 use crate::rules::TableRule;
 use crate::schema::{CanonicalType, Column, Engine, TableSchema};
 
-/// Where a shaped table comes from.
+/// Where a shaped table comes from: it has its source's name, its columns have the target's.
 #[derive(Clone, Debug)]
 pub struct Origin<'a> {
-    /// The source's full name: what rules and acceptances are about.
+    /// What rules and acceptances are about.
     pub full_name: String,
-    /// The source's bare name.
-    pub name: String,
     pub rule: Option<&'a TableRule>,
 }
 
@@ -29,27 +27,12 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// The table of the source that `shaped` is made of.
+/// The rule behind a shaped table.
 pub fn origin<'a>(spec: &'a JobSpec, shaped: &TableSchema) -> Origin<'a> {
-    let full = |name: &str| match &shaped.schema {
-        Some(schema) => format!("{schema}.{name}"),
-        None => name.to_owned(),
-    };
-    let prefix = full("");
-    let renamed = |rule: &&TableRule| {
-        let name = rule.table.strip_prefix(&prefix);
-        // In the default schema a bare name is one without a dot of another schema's.
-        rule.rename.as_deref() == Some(&shaped.name) && name.is_some()
-    };
-    let same = |rule: &&TableRule| rule.rename.is_none() && rule.table == full(&shaped.name);
-    let mut rules = spec.rules.iter();
-    let rule = rules.find(renamed).or_else(|| spec.rules.iter().find(same));
-    let full_name = rule.map_or_else(|| full(&shaped.name), |rule| rule.table.clone());
-    let name = full_name.strip_prefix(&prefix).unwrap_or(&full_name);
+    let full_name = shaped.full_name();
     Origin {
-        name: name.to_owned(),
+        rule: spec.rules.iter().find(|rule| rule.table == full_name),
         full_name,
-        rule,
     }
 }
 

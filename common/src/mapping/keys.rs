@@ -133,7 +133,12 @@ fn is_date(text: &str) -> bool {
 }
 
 /// The source may take texts for equal that the target tells apart.
-pub fn note_collations(source: &TableSchema, table: &TableSchema, mapping: &mut Mapping) {
+pub fn note_collations(
+    source: &TableSchema,
+    table: &TableSchema,
+    from: Engine,
+    mapping: &mut Mapping,
+) {
     let collation = |column: &Column| column.collation.clone().unwrap_or_default().to_lowercase();
     let folds = |column: &&Column| {
         let collation = collation(column);
@@ -146,7 +151,10 @@ pub fn note_collations(source: &TableSchema, table: &TableSchema, mapping: &mut 
     // MySQL's older collations take no account of blanks at the end, `_bin` ones neither.
     let pads = |column: &&Column| {
         let collation = collation(column);
-        collation.contains('_') && !collation.contains("nopad") && !collation.contains("0900")
+        from == Engine::Mysql
+            && collation.contains('_')
+            && !collation.contains("nopad")
+            && !collation.contains("0900")
     };
     if source.columns.iter().any(|column| folds(&column)) {
         mapping.notes.push(format!(
@@ -182,13 +190,8 @@ pub fn drop_special_indexes(
     table.indexes.retain(|index| {
         let native = index.native.as_deref().unwrap_or_default();
         let upper = native.to_ascii_uppercase();
-        // Full-text and spatial ones; of PostgreSQL, all that sort by other means than a B-tree,
-        // or hold a part of the rows.
-        let special = upper.starts_with("FULLTEXT")
-            || upper.starts_with("SPATIAL")
-            || upper.contains(" WHERE ")
-            || upper.starts_with("EXCLUDE")
-            || (upper.contains(" USING ") && !upper.contains("USING BTREE"));
+        // The connectors give no columns where those don't say everything.
+        let special = upper.starts_with("FULLTEXT") || upper.starts_with("SPATIAL");
         let kept = !index.columns.is_empty() && !special;
         if !kept {
             mapping.notes.push(format!(

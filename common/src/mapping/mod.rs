@@ -6,8 +6,11 @@
 
 mod accept;
 mod cast;
+pub mod catalogue;
 mod keys;
+mod mysql_family;
 mod names;
+pub mod page;
 mod range;
 mod spelling;
 mod to_mysql;
@@ -21,6 +24,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use self::cast::{Origin, cast_of, origin};
+pub use self::mysql_family::differs as other_flavour;
 pub use self::spelling::canonical as canonical_of;
 use crate::code::{Code, Failure};
 use crate::fidelity::{ColumnVerdict, Verdict};
@@ -81,6 +85,7 @@ pub fn map_tables(
                 .map(|table| same_engine(table, spec, &mut mapping))
                 .collect();
             names::map_schemas(sources, &mut kept, &ends, spec, &mut mapping);
+            mysql_family::translate(&mut kept, source, target, &mut mapping);
             kept
         }
         false => {
@@ -91,8 +96,8 @@ pub fn map_tables(
             names::map_schemas(sources, &mut mapped, &ends, spec, &mut mapping);
             match ends.to {
                 Engine::Mysql => to_mysql::finish(sources, &mut mapped, &ends, &mut mapping),
-                Engine::Sqlite => to_sqlite::finish(sources, &mut mapped, &mut mapping),
-                Engine::Postgres => to_postgres::finish(sources, &mut mapped, &mut mapping),
+                Engine::Sqlite => to_sqlite::finish(sources, &mut mapped, &ends, &mut mapping),
+                Engine::Postgres => to_postgres::finish(sources, &mut mapped, &ends, &mut mapping),
             }
             mapped
         }

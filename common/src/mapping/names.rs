@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::cast::origin;
 use super::{Ends, Mapping};
 use crate::job::JobSpec;
 use crate::naming::{self, Unmapped};
 use crate::schema::{Engine, TableSchema};
+use crate::shape;
 
 /// MySQL's limit, in characters, and PostgreSQL's, in bytes.
 const MYSQL_CHARS_MAX: usize = 64;
@@ -22,7 +22,7 @@ const SQLITE_COLUMNS_MAX: usize = 2_000;
 /// PostgreSQL has columns of these names in every table.
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
-/// Moves tables and the keys that refer to them into the target's schemas.
+/// Gives tables, and the keys that refer to them, their names and schemas in the target.
 pub fn map_schemas(
     sources: &[&TableSchema],
     tables: &mut [TableSchema],
@@ -43,27 +43,19 @@ pub fn map_schemas(
             }
         }
     };
-    // Where a key refers to a table by the name it has at the source.
-    let renamed: BTreeMap<(Option<String>, String), String> = sources
-        .iter()
-        .map(|table| {
-            let of = origin(spec, table);
-            ((table.schema.clone(), of.name), table.name.clone())
-        })
-        .collect();
-    let here: BTreeSet<(Option<String>, String)> = sources
-        .iter()
-        .map(|table| (table.schema.clone(), table.name.clone()))
-        .collect();
-    for table in tables.iter_mut() {
+    for (source, table) in sources.iter().zip(tables.iter_mut()) {
         for key in &mut table.foreign_keys {
-            let at = (key.references_schema.clone(), key.references_table.clone());
-            if let (false, Some(name)) = (here.contains(&at), renamed.get(&at)) {
-                key.references_table.clone_from(name);
+            let refers = shape::referenced(key, source, sources);
+            key.references_schema = match refers {
+                Some(parent) => place(&parent.schema),
+                None => place(&key.references_schema),
+            };
+            if let Some(parent) = refers {
+                key.references_table = naming::target(spec, parent, ends.from, ends.to).name;
             }
-            key.references_schema = place(&key.references_schema);
         }
         table.schema = place(&table.schema);
+        table.name = naming::target(spec, source, ends.from, ends.to).name;
     }
     for schema in &unmapped {
         mapping.tables.push(format!(

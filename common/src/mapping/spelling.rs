@@ -222,11 +222,17 @@ fn sqlite(spelled: &Spelled) -> Option<CanonicalType> {
     let fraction = spelled.fraction(6);
     let sized = |max_chars| CanonicalType::Text { max_chars };
     Some(match spelled.head.trim_end_matches(" unsigned") {
-        "boolean" | "bool" | "tinyint" => int(8),
+        "boolean" | "bool" => CanonicalType::Bool,
+        "tinyint" => int(8),
         "smallint" => int(16),
         "mediumint" => int(24),
         "int" => int(32),
         "integer" | "bigint" => int(64),
+        "decimal" | "numeric" | "numeric_text" if spelled.numbers.is_empty() => {
+            CanonicalType::Numeric
+        }
+        "uuid_text" => CanonicalType::Uuid,
+        "inet_text" => CanonicalType::Inet,
         "decimal" | "numeric" | "decimal_text" if !spelled.numbers.is_empty() => {
             spelled.decimal((10, 0))
         }

@@ -48,7 +48,7 @@ pub(super) fn finish(
         }
         fit_row(source, sources, table);
         prefix_long_columns(table);
-        keys::note_collations(source, table, mapping);
+        keys::note_collations(source, table, ends.from, mapping);
     }
     keys::map_foreign_keys(tables, Engine::Mysql, mapping);
     name_foreign_keys(tables);
@@ -244,15 +244,11 @@ pub(super) fn column(
 
 fn int(ends: &Ends<'_>, column: &Column, bits: u8, unsigned: bool) -> (CanonicalType, String) {
     if ends.from == Engine::Sqlite {
-        let is_bool = column.native_type.to_ascii_uppercase().starts_with("BOOL");
         let bits_64 = CanonicalType::Int {
             bits: 64,
             unsigned: false,
         };
-        return match is_bool {
-            true => (column.canonical.clone(), "TINYINT(1)".into()),
-            false => (bits_64, "BIGINT".into()),
-        };
+        return (bits_64, "BIGINT".into());
     }
     let name = match bits {
         ..=8 => "TINYINT",

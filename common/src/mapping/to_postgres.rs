@@ -67,7 +67,12 @@ pub(super) fn column(ends: &Ends<'_>, column: &Column) -> Option<(CanonicalType,
 }
 
 /// Keys, defaults and names of the tables whose columns are made.
-pub(super) fn finish(sources: &[&TableSchema], tables: &mut [TableSchema], mapping: &mut Mapping) {
+pub(super) fn finish(
+    sources: &[&TableSchema],
+    tables: &mut [TableSchema],
+    ends: &Ends<'_>,
+    mapping: &mut Mapping,
+) {
     for (source, table) in sources.iter().zip(tables.iter_mut()) {
         keys::not_null_keys(source, table, mapping);
         for column in &mut table.columns {
@@ -75,7 +80,7 @@ pub(super) fn finish(sources: &[&TableSchema], tables: &mut [TableSchema], mappi
             counting(&source.name, column, mapping);
             keys::map_default(&source.name, column, Engine::Postgres, mapping);
         }
-        keys::note_collations(source, table, mapping);
+        keys::note_collations(source, table, ends.from, mapping);
         keys::drop_special_indexes(source, table, Engine::Postgres, mapping);
         drop_long_prefixes(source, table, mapping);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Mapping, keys};
+use super::{Ends, Mapping, keys};
 use crate::schema::{CanonicalType, Column, Engine, TableSchema};
 
 /// Significant digits a double holds without loss; a wider decimal is kept as text.
@@ -12,7 +12,12 @@ const DOUBLE_DIGITS: u16 = 15;
 const VARCHAR_MAX: u32 = 16_383;
 
 /// Keys, defaults and names of the tables whose columns are made.
-pub(super) fn finish(sources: &[&TableSchema], tables: &mut [TableSchema], mapping: &mut Mapping) {
+pub(super) fn finish(
+    sources: &[&TableSchema],
+    tables: &mut [TableSchema],
+    ends: &Ends<'_>,
+    mapping: &mut Mapping,
+) {
     let mut uses: BTreeMap<String, u32> = BTreeMap::new();
     for index in sources.iter().flat_map(|table| &table.indexes) {
         *uses.entry(index.name.to_lowercase()).or_default() += 1;
@@ -35,7 +40,7 @@ pub(super) fn finish(sources: &[&TableSchema], tables: &mut [TableSchema], mappi
                 index.name = format!("{}_{}", source.name, index.name);
             }
         }
-        keys::note_collations(source, table, mapping);
+        keys::note_collations(source, table, ends.from, mapping);
     }
     keys::map_foreign_keys(tables, Engine::Sqlite, mapping);
 }
@@ -67,7 +72,14 @@ fn counting(table: &str, column: &mut Column, rowid_key: Option<&str>, mapping: 
 /// The type of a column; None = there is none.
 pub(super) fn column(table: &TableSchema, column: &Column) -> Option<(CanonicalType, String)> {
     let is_rowid = rowid_key(table).is_some_and(|key| key.name == column.name);
-    Some((column.canonical.clone(), declared(column, is_rowid)?))
+    let canonical = match &column.canonical {
+        CanonicalType::Int { bits: 64, .. } if is_rowid => CanonicalType::Int {
+            bits: 64,
+            unsigned: false,
+        },
+        other => other.clone(),
+    };
+    Some((canonical, declared(column, is_rowid)?))
 }
 
 fn declared(column: &Column, rowid_key: bool) -> Option<String> {
@@ -78,10 +90,13 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
     Some(match &column.canonical {
         CanonicalType::Bool => "BOOLEAN".into(),
         CanonicalType::Int { .. } if rowid_key => "INTEGER".into(),
+        // SQLite's own end at 63 bits.
+        CanonicalType::Int {
+            bits: 64,
+            unsigned: true,
+        } => "DECIMAL_TEXT(20,0)".into(),
         CanonicalType::Int { bits, unsigned } => {
-            let native = column.native_type.to_ascii_lowercase();
             let name = match bits {
-                8 if native.starts_with("tinyint(1)") && !unsigned => "BOOLEAN",
                 0..=8 => "TINYINT",
                 9..=16 => "SMALLINT",
                 17..=24 => "MEDIUMINT",
@@ -114,11 +129,10 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
         CanonicalType::Timestamp { fraction } => with_fraction("TIMESTAMP", *fraction),
         CanonicalType::Year => "YEAR".into(),
         CanonicalType::Json => "JSON_TEXT".into(),
-        CanonicalType::Numeric
-        | CanonicalType::Uuid
-        | CanonicalType::Inet
-        | CanonicalType::Enum { .. }
-        | CanonicalType::Set { .. } => "TEXT".into(),
+        CanonicalType::Numeric => "NUMERIC_TEXT".into(),
+        CanonicalType::Uuid => "UUID_TEXT".into(),
+        CanonicalType::Inet => "INET_TEXT".into(),
+        CanonicalType::Enum { .. } | CanonicalType::Set { .. } => "TEXT".into(),
         CanonicalType::Bit { width } if *width < 64 => format!("BIT({width})"),
         CanonicalType::Bit { width } => format!("BIT_TEXT({width})"),
         CanonicalType::Any => return None,

@@ -35,6 +35,15 @@ pub fn of_table(
                     source.native_type, target.native_type
                 ));
             }
+            let dynamic = source.canonical == CanonicalType::Any;
+            if ends.from == Engine::Sqlite
+                && ends.to == Engine::Sqlite
+                && !dynamic
+                && origin.rule.is_some()
+            {
+                // A column that the rule is about is read by its type.
+                judged.losses.extend(of_sqlite(from, source, target));
+            }
             judged.losses.sort();
             judged.losses.dedup();
             let marks = accepted.meet(&names, &judged.losses);
@@ -76,8 +85,8 @@ fn names(
     let column = origin.column(shaped);
     let mut names = vec![format!("{}.{column}", origin.full_name)];
     match (&table.schema, default) {
-        (Some(_), _) => names.push(format!("{}.{column}", origin.name)),
-        (None, Some(schema)) => names.push(format!("{schema}.{}.{column}", origin.name)),
+        (Some(_), _) => names.push(format!("{}.{column}", table.name)),
+        (None, Some(schema)) => names.push(format!("{schema}.{}.{column}", table.name)),
         (None, None) => {}
     }
     names
@@ -117,6 +126,11 @@ fn judge(
         why: String::new(),
     };
     if ends.from == ends.to && !is_cast {
+        // MariaDB and MySQL are one engine, with some types and collations of their own.
+        judged.widened = source.native_type != target.native_type;
+        if source.collation != target.collation && keys::is_unique(to, &target.name) {
+            judged.losses.push(Loss::RowIdentity);
+        }
         return judged;
     }
     let known = spelling::canonical(ends.to, &target.native_type);
@@ -166,10 +180,7 @@ fn held(ends: &Ends<'_>, source: &Column, is_cast: bool) -> CanonicalType {
         },
         CanonicalType::Text { .. } => CanonicalType::Text { max_chars: None },
         CanonicalType::Bytes { .. } => CanonicalType::Bytes { max_len: None },
-        CanonicalType::Time { .. } => CanonicalType::Time { fraction: 6 },
-        CanonicalType::DateTime { .. } => CanonicalType::DateTime { fraction: 6 },
-        CanonicalType::Timestamp { .. } => CanonicalType::Timestamp { fraction: 6 },
-        CanonicalType::Bit { .. } => CanonicalType::Bit { width: 63 },
+        // The reader keeps the others to their bounds.
         other => other.clone(),
     }
 }
@@ -189,7 +200,6 @@ fn of_sqlite(table: &TableSchema, source: &Column, target: &Column) -> Vec<Loss>
     match (&source.canonical, &target.canonical) {
         (CanonicalType::Text { .. } | CanonicalType::Json, _) => losses.push(Loss::InvalidText),
         (CanonicalType::Decimal { .. }, CanonicalType::Decimal { .. })
-        | (CanonicalType::Float32, CanonicalType::Float32)
         | (CanonicalType::Year, CanonicalType::Year) => losses.push(Loss::NumberRange),
         _ => {}
     }
@@ -202,36 +212,18 @@ fn of_numbers(ends: &Ends<'_>, source: &Column, target: &Column) -> Vec<Loss> {
     let float = matches!(source.canonical, T::Float32 | T::Float64);
     let to_float = float && matches!(target.canonical, T::Float32 | T::Float64);
     let (to_mysql, to_sqlite) = (ends.to == Engine::Mysql, ends.to == Engine::Sqlite);
-    if to_float
-        && ends.from != Engine::Mysql
-        && (to_mysql || (to_sqlite && ends.from == Engine::Postgres))
-    {
+    if to_float && to_mysql && ends.from != Engine::Mysql {
         losses.push(Loss::NotANumber);
     }
     // SQLite keeps a REAL without fraction as an integer, MariaDB drops the sign on loading.
     if to_float && ends.from != ends.to && (to_sqlite || ends.is_mariadb()) {
         losses.push(Loss::NegativeZero);
     }
-    // A numeric of PostgreSQL may be NaN whatever its digits.
+    // A numeric of PostgreSQL may be NaN whatever its digits, a number of SQLite infinite.
     let number = matches!(source.canonical, T::Decimal { .. } | T::Numeric);
     let bounded = matches!(target.canonical, T::Decimal { .. } | T::Int { .. });
-    if ends.from == Engine::Postgres
-        && number
-        && bounded
-        && (ends.to != ends.from || source.canonical == T::Numeric)
-    {
+    if ends.from != Engine::Mysql && number && bounded && ends.from != ends.to {
         losses.push(Loss::NotANumber);
-    }
-    let u64s = T::Int {
-        bits: 64,
-        unsigned: true,
-    };
-    if to_sqlite
-        && ends.from != Engine::Sqlite
-        && source.canonical == u64s
-        && !is_texty(&target.native_type)
-    {
-        losses.push(Loss::NumberRange);
     }
     losses
 }
@@ -259,18 +251,14 @@ fn of_moments(ends: &Ends<'_>, source: &Column, target: &Column) -> Vec<Loss> {
         match (ends.from, ends.to) {
             (Engine::Postgres, Engine::Mysql) => losses.push(Loss::DateRange),
             (Engine::Mysql | Engine::Sqlite, Engine::Postgres) => losses.push(Loss::ZeroDate),
-            (Engine::Sqlite, Engine::Mysql) => losses.push(Loss::ZeroDate),
+            (Engine::Sqlite, Engine::Mysql) => losses.extend([Loss::ZeroDate, Loss::DateRange]),
             _ => {}
         }
     }
     if let (T::Time { .. }, T::Time { .. }) = (&source.canonical, &target.canonical) {
         let of_day = target.native_type.to_ascii_lowercase().starts_with("time");
-        match (ends.from, ends.to) {
-            (Engine::Mysql | Engine::Sqlite, Engine::Postgres) if of_day => {
-                losses.push(Loss::NumberRange);
-            }
-            (Engine::Sqlite, Engine::Mysql) => losses.push(Loss::NumberRange),
-            _ => {}
+        if of_day && ends.to == Engine::Postgres && ends.from != Engine::Postgres {
+            losses.push(Loss::NumberRange);
         }
     }
     losses
@@ -294,6 +282,8 @@ fn says_less(
     source.canonical != target.canonical
         || (!text && (other || is_texty(&target.native_type)) && !is_list(ends, target))
         || is_own_kind(ends, source)
+        || target.native_type.eq_ignore_ascii_case("jsonb")
+        || (ends.from != ends.to && target.native_type.starts_with("interval"))
 }
 
 /// ENUM and SET of MySQL name their values, with whatever letters.

@@ -50,12 +50,15 @@ pub fn keys(rule: &TableRule, table: &mut TableSchema, engine: Engine, notes: &m
             let renamed_table = rule.rename.is_some() && engine != Engine::Mysql;
             let mut named = all.iter().filter(|name| mentions(native, name));
             if renamed_table || named.any(|name| rule.of(name).is_some_and(changes_name_or_type)) {
-                notes.push(format!(
+                if engine != Engine::Sqlite || !is_plain(native) {
+                    notes.push(format!(
                     "{full_name}: the index {} is left out: its own definition ({native}) names \
                      what the rule changes",
                     index.name
                 ));
-                return false;
+                    return false;
+                }
+                index.native = None;
             }
         }
         for column in &mut index.columns {
@@ -71,6 +74,16 @@ pub fn keys(rule: &TableRule, table: &mut TableSchema, engine: Engine, notes: &m
     });
 }
 
+/// Whether SQLite's own definition of an index says no more than its columns: no expression,
+/// condition or collation. A name with parentheses in it counts as an expression.
+fn is_plain(native: &str) -> bool {
+    let once = |c| native.matches(c).count() == 1;
+    let more = ["WHERE", "COLLATE"]
+        .iter()
+        .any(|word| mentions(native, word));
+    once('(') && once(')') && native.trim_end().ends_with(')') && !more
+}
+
 fn changes_name_or_type(change: &ColumnRule) -> bool {
     change.drop || change.rename.is_some() || change.mask.is_some() || change.cast.is_some()
 }
@@ -82,7 +95,7 @@ fn rename(rule: &TableRule, name: &mut String) {
 }
 
 /// The table a foreign key refers to; some engines compare names without case.
-fn referenced<'a>(
+pub fn referenced<'a>(
     key: &ForeignKey,
     owner: &TableSchema,
     tables: &[&'a TableSchema],

@@ -74,7 +74,11 @@ fn shop() -> Vec<TableSchema> {
         ],
     );
     users.indexes = vec![
-        index("by_mail", "mail", None),
+        index(
+            "by_mail",
+            "mail",
+            Some("CREATE INDEX by_mail ON users (mail)"),
+        ),
         index("by_note", "note", None),
         index(
             "some_mail",
@@ -196,6 +200,7 @@ fn keys_indexes_and_foreign_keys_follow() {
         .collect();
     assert_eq!(indexes, ["by_mail"]);
     assert_eq!(users.schema.indexes[0].columns[0].name, "email");
+    assert_eq!(users.schema.indexes[0].native, None);
     // A table without a rule follows too, its rows are passed through.
     let key = &orders.schema.foreign_keys[0];
     assert_eq!(key.references_table, "people");
@@ -320,7 +325,7 @@ fn every_mistake_is_said_at_once() {
         },
         ComputedColumn {
             column: "d".to_owned(),
-            ty: "integer".to_owned(),
+            ty: "date".to_owned(),
             expression: "id > 5".to_owned(),
         },
     ];

@@ -9,7 +9,10 @@ use crate::schema::CanonicalType;
 pub fn write(value: &Value, ty: &CanonicalType, out: &mut Vec<u8>) -> Result<bool, String> {
     let text = match (ty, value) {
         (_, Value::Null) => return Ok(false),
-        (CanonicalType::Bool, Value::Bool(value)) => u8::from(*value).to_string(),
+        // SQLite's and MySQL's BOOLEAN are integers.
+        (CanonicalType::Bool | CanonicalType::Int { .. }, Value::Bool(value)) => {
+            u8::from(*value).to_string()
+        }
         (CanonicalType::Int { bits, unsigned }, Value::Int(_) | Value::UInt(_)) => {
             let number = whole(value);
             let (low, high) = int_range(*bits, *unsigned);

@@ -7,6 +7,9 @@ use super::computed::int_range;
 use crate::fidelity::Loss;
 use crate::schema::{CanonicalType, Column};
 
+/// What MySQL's YEAR holds beside 0.
+const YEARS: std::ops::RangeInclusive<i128> = 1_901..=2_155;
+
 /// What a guarded cell may become.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
@@ -67,7 +70,7 @@ impl Guard {
                 Cow::Borrowed(_) => Found::Fits,
                 Cow::Owned(text) => Found::Becomes(Some(Cow::Owned(text.into_bytes()))),
             },
-            Loss::NumberRange => number(cell, &self.target),
+            Loss::NumberRange => number(cell, &self.row, &self.target),
             Loss::TextLength => length(cell, &self.target),
             Loss::NotAMember => {
                 null_if(!is_member(cell, &self.target) || !is_member(cell, &self.row))
@@ -166,7 +169,7 @@ fn parts(cell: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, after))
 }
 
-fn number<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
+fn number<'a>(cell: &'a [u8], row: &CanonicalType, target: &CanonicalType) -> Found<'a> {
     // Another guard's business.
     if is_not_a_number(cell) {
         return Found::Fits;
@@ -188,6 +191,14 @@ fn number<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
                 whole(number).is_some_and(|n| (low..=high).contains(&n))
             })
         }
+        CanonicalType::Year => {
+            let is_year = |year: &[u8]| whole(year).is_some_and(|y| y == 0 || YEARS.contains(&y));
+            in_digits(cell, 0, is_year)
+        }
+        CanonicalType::Time { .. } => match is_time_of_day(cell) {
+            true => Found::Fits,
+            false => Found::Never,
+        },
         CanonicalType::Decimal { precision, scale } => {
             let before = u32::from(precision.saturating_sub(*scale));
             let fits = |number: &[u8]| digits(number).is_some_and(|(digits, _)| digits <= before);
@@ -197,11 +208,41 @@ fn number<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
             let double = std::str::from_utf8(number).ok()?.parse::<f64>().ok()?;
             double.is_finite().then(|| double.to_string())
         }),
+        // The same digits may spell a double and a float that is another number.
+        CanonicalType::Float32 if *row == CanonicalType::Float64 => single(cell),
         CanonicalType::Float32 => float(cell, |number| {
             let single = std::str::from_utf8(number).ok()?.parse::<f32>().ok()?;
             single.is_finite().then(|| single.to_string())
         }),
         _ => Found::Fits,
+    }
+}
+
+/// `00:00:00` to `24:00:00`.
+fn is_time_of_day(cell: &[u8]) -> bool {
+    let hours = cell.split(|byte| *byte == b':').next().unwrap_or_default();
+    match whole(hours) {
+        Some(0..=23) => !cell.starts_with(b"-"),
+        Some(24) => cell[hours.len()..].iter().all(|byte| b":0.".contains(byte)),
+        _ => false,
+    }
+}
+
+/// A double as a float.
+fn single(cell: &[u8]) -> Found<'_> {
+    let double = std::str::from_utf8(cell)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    let Some(double) = double else {
+        return Found::Never;
+    };
+    let single = double as f32;
+    if f64::from(single) == double {
+        return Found::Fits;
+    }
+    match single.is_finite() {
+        true => Found::Becomes(Some(Cow::Owned(single.to_string().into_bytes()))),
+        false => Found::Never,
     }
 }
 
@@ -305,7 +346,7 @@ fn length<'a>(cell: &'a [u8], target: &CanonicalType) -> Found<'a> {
     let end = match target {
         CanonicalType::Text {
             max_chars: Some(most),
-        } => {
+        } if cell.len() > *most as usize => {
             let starts = (0..cell.len()).filter(|at| cell[*at] & 0xC0 != 0x80);
             { starts }.nth(*most as usize)
         }

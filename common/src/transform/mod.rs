@@ -22,6 +22,7 @@ pub use self::change::HASH_CHARS;
 pub use self::expression::{Expression, no_column};
 use self::guard::{Found, Guard};
 use crate::code::{Code, Failure};
+use crate::fidelity::Loss;
 use crate::limits;
 use crate::plan::TablePlan;
 use crate::schema::{CanonicalType, Column};
@@ -40,6 +41,8 @@ pub struct Transform {
     filter: Option<Expression>,
     outputs: Vec<Output>,
     key: Vec<KeyColumn>,
+    /// Nothing but guards: a batch in which every value fits goes on as it is, uncopied.
+    only_looks: bool,
     left_out: u64,
 }
 
@@ -94,12 +97,10 @@ impl Transform {
             };
             outputs.push(output(table, no, row, target, salts)?);
         }
-        let straight = |(no, output): (usize, &Output)| {
-            matches!(output.from, From::Source(place, None) if place == no)
-                && output.guards.is_empty()
-        };
-        if filter.is_none() && outputs.len() == columns && outputs.iter().enumerate().all(straight)
-        {
+        let kept = |(no, output): (usize, &Output)| matches!(output.from, From::Source(place, None) if place == no);
+        let only_looks =
+            filter.is_none() && outputs.len() == columns && outputs.iter().enumerate().all(kept);
+        if only_looks && outputs.iter().all(|output| output.guards.is_empty()) {
             return Ok(None);
         }
         Ok(Some(Transform {
@@ -108,6 +109,7 @@ impl Transform {
             filter,
             key: key_columns(table, &outputs),
             outputs,
+            only_looks,
             left_out: 0,
         }))
     }
@@ -128,6 +130,9 @@ impl Transform {
             );
             return Err(Failure::new(Code::Internal, what));
         }
+        if self.only_looks && self.all_fit(&batch) {
+            return Ok(batch);
+        }
         let mut out = RowBatch::new(self.outputs.len());
         let mut row: Vec<Option<&[u8]>> = Vec::with_capacity(self.columns);
         let mut cells = batch.cells();
@@ -143,6 +148,14 @@ impl Transform {
             }
         }
         Ok(out)
+    }
+
+    fn all_fit(&self, batch: &RowBatch) -> bool {
+        let guards = self.outputs.iter().map(|output| &output.guards).cycle();
+        batch.cells().zip(guards).all(|(cell, guards)| match cell {
+            Some(cell) => guards.iter().all(|guard| guard.look(cell) == Found::Fits),
+            None => true,
+        })
     }
 
     fn keeps(&self, row: &[Option<&[u8]>]) -> Result<bool, Failure> {
@@ -315,9 +328,10 @@ fn output(
     };
     let losses = table.columns.get(no).map(|verdict| &verdict.losses);
     let guards = losses.into_iter().flatten();
-    let guards = guards
-        .filter_map(|loss| Guard::new(loss.loss, loss.accepted, row, target))
-        .collect();
+    let guards = guards.filter_map(|loss| Guard::new(loss.loss, loss.accepted, row, target));
+    let mut guards: Vec<Guard> = guards.collect();
+    // What becomes text first is measured afterwards.
+    guards.sort_by_key(|guard| guard.loss != Loss::InvalidText);
     let required = !target.nullable;
     if let Some(computed) = rule.and_then(|rule| rule.computed(&row.name)) {
         let expression = Expression::compile(&computed.expression, &table.source)

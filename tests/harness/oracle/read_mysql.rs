@@ -1,4 +1,4 @@
-//! The judge's reader of MariaDB and MySQL: each cell by an expression of its type.
+//! The judge's reader of MariaDB and MySQL: each cell by an expression of its type. Text as UTF-8, bytes as hex: no character set is in the way.
 
 use mysql_async::prelude::Queryable;
 
@@ -72,7 +72,8 @@ fn expression(column: &Column, view: View) -> String {
         }
         Meaning::Text => format!("CONVERT({name} USING utf8mb4)"),
         Meaning::Bytes => format!("HEX({name})"),
-        Meaning::Real => format!("CAST(CAST({name} AS DOUBLE) AS CHAR)"),
+        // In the binary protocol: MySQL's CAST to characters drops digits of long numbers.
+        Meaning::Real => name,
         Meaning::Bits => format!("CAST({name} + 0 AS CHAR)"),
         _ => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
     }
@@ -82,18 +83,25 @@ pub async fn rows(database: &Database, table: &Table, view: View) -> Vec<Row> {
     let list: Vec<String> = table.columns.iter().map(|c| expression(c, view)).collect();
     let query = format!("SELECT {} FROM {}", list.join(", "), table.from);
     let mut conn = mysql(&database.url).await;
-    let rows: Vec<mysql_async::Row> = match conn.query(&query).await {
+    let rows: Vec<mysql_async::Row> = match conn.exec(&query, ()).await {
         Ok(rows) => rows,
         Err(error) => panic!("the judge reads {}: {error}", table.name),
     };
     let _ = conn.disconnect().await;
-    rows.into_iter()
-        .map(|row| {
-            let values = row.unwrap().into_iter();
-            let texts = values.map(mysql_async::from_value::<Option<String>>);
-            texts
-                .map(|text| text.map(|text| Cell::new("", text)))
-                .collect()
-        })
-        .collect()
+    rows.into_iter().map(|row| cells(row, table)).collect()
+}
+
+fn cells(row: mysql_async::Row, table: &Table) -> Row {
+    let values = row.unwrap().into_iter().zip(&table.columns);
+    let cells = values.map(|(value, column)| match value {
+        mysql_async::Value::NULL => None,
+        mysql_async::Value::Double(value) => Some(Cell::new("", format!("{value:e}"))),
+        mysql_async::Value::Float(value) => Some(Cell::new("", format!("{:e}", f64::from(value)))),
+        mysql_async::Value::Bytes(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Some(Cell::new("", text)),
+            Err(_) => panic!("{}.{} isn't UTF-8", table.name, column.name),
+        },
+        other => panic!("{}.{} is read as {other:?}", table.name, column.name),
+    });
+    cells.collect()
 }

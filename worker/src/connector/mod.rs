@@ -173,8 +173,7 @@ impl ReadRequest {
 /// The verdicts' losses by the source's columns; a column that the job drops has none.
 fn losses(table: &TablePlan) -> Vec<Vec<PossibleLoss>> {
     let renamed = |name: &str| -> Option<String> {
-        let rules = table.rule.iter().flat_map(|rule| &rule.columns);
-        match rules.filter(|rule| rule.column == name).next_back() {
+        match table.rule.as_ref().and_then(|rule| rule.of(name)) {
             Some(rule) if rule.drop => None,
             Some(rule) => Some(rule.rename.clone().unwrap_or_else(|| name.to_owned())),
             None => Some(name.to_owned()),

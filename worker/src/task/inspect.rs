@@ -55,11 +55,12 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     let mut notes = std::mem::take(&mut at_source.notes);
-    let mut tables = choose(spec, std::mem::take(&mut at_source.tables))?;
+    let (from, to) = (at_source.facts.engine, at_target.facts.engine);
+    let tables = naming::candidates(std::mem::take(&mut at_source.tables), from, to);
+    let mut tables = choose(spec, tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
     let mut in_the_way = None;
     if spec.target_mode == TargetMode::RequireEmpty {
-        let (from, to) = (at_source.facts.engine, at_target.facts.engine);
         let names: Vec<TableRef> = tables
             .iter()
             .map(|table| naming::target(spec, table, from, to))

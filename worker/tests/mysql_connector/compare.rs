@@ -53,7 +53,7 @@ pub async fn rows(
         let name = ident(name);
         let value = match kind.as_str() {
             "float" | "double" => format!("CONCAT({name} * 1e0)"),
-            "enum" | "set" => format!("CONCAT({name} + 0, ' ', {name})"),
+            "enum" | "set" => format!("CONCAT(CAST({name} AS UNSIGNED), ' ', {name})"),
             "bit" => format!("CONCAT({name} + 0)"),
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date"
             | "time" | "datetime" | "timestamp" | "year" | "json" | "uuid" | "inet4" | "inet6" => {
@@ -136,7 +136,7 @@ pub async fn definitions(
             let mut lines: Vec<String> = cells
                 .iter()
                 .flat_map(|at| row[*at].lines().map(str::to_owned).collect::<Vec<_>>())
-                .map(|line| line.trim_end_matches(',').to_owned())
+                .map(|line| without_implied_charset(line.trim_end_matches(',')))
                 .collect();
             if kind == "TABLE" {
                 // Indexes come after the data, in another order maybe.
@@ -146,6 +146,20 @@ pub async fn definitions(
         }
     }
     found
+}
+
+/// MySQL writes the character set before a collation only if the column was made with one of them
+/// written out, which its own dump does: `COLLATE latin1_bin` says both.
+fn without_implied_charset(line: &str) -> String {
+    let Some((before, rest)) = line.split_once(" CHARACTER SET ") else {
+        return line.to_owned();
+    };
+    match rest.split_once(" COLLATE ") {
+        Some((charset, after)) if after.starts_with(&format!("{charset}_")) => {
+            format!("{before} COLLATE {after}")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// What differs between two databases' definitions, a line each.

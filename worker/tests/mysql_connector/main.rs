@@ -1,10 +1,8 @@
 //! The MySQL connector against a private MariaDB and a private MySQL 9.
 
-#[path = "../../../tests/harness/mysql9.rs"]
-mod mysql9;
-
 mod coercion;
 mod compare;
+mod mysql9;
 mod roundtrip;
 mod schema;
 mod server;

@@ -16,7 +16,7 @@ use common::task::TaskKind;
 use common::value::DigestColumn;
 use mysql_async::prelude::Queryable;
 use worker::connector::mysql::Mysql;
-use worker::connector::{Connector, DefineWork, ReadRequest, Role, TargetWriter};
+use worker::connector::{Connector, DefineWork, Inspection, ReadRequest, Role, TargetWriter};
 use worker::secret::Secrets;
 
 /// The server's shell: it stops the server as soon as this process is gone, however it ended.
@@ -164,10 +164,6 @@ pub fn endpoint_at(port: u16, database: &str) -> Endpoint {
     }
 }
 
-pub fn connector_at(port: u16, database: &str) -> Mysql {
-    Mysql::new(&endpoint_at(port, database), &Secrets::default()).expect("a valid URL")
-}
-
 pub fn connector(database: &str) -> Mysql {
     Mysql::new(&endpoint(database), &Secrets::default()).expect("a valid URL")
 }
@@ -189,19 +185,20 @@ pub fn txn(job: &JobUid, partition: u32, epoch: u32) -> TxnId {
 
 /// The plan of one table, copied as it is.
 pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
-    let inspection = source
-        .inspect(Role::Source, &spec())
-        .await
-        .expect("inspected");
-    let schema = inspection
-        .tables
-        .into_iter()
+    let inspection = source.inspect(Role::Source, &spec()).await;
+    plan_of(&inspection.expect("inspected"), table)
+}
+
+/// As [`plan`], of what was seen before.
+pub fn plan_of(inspection: &Inspection, table: &str) -> TablePlan {
+    let mut tables = inspection.tables.iter();
+    let schema = tables
         .find(|found| found.name == table)
         .expect("the table is there");
     TablePlan {
         source: schema.clone(),
         shaped: None,
-        target: schema,
+        target: schema.clone(),
         form: CellForm::Native,
         split: Split::Whole,
         columns: Vec::new(),

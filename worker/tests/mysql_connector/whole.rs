@@ -56,14 +56,19 @@ pub async fn copy(spec: &JobSpec) -> Copied {
         assert_eq!(back, whole, "table {}", table.target.name);
     }
     let mut task = 0;
-    for (no, table) in (0..).zip(&plan.tables) {
-        let table_no = common::id::TableNo(no);
+    for no in (0..).take(plan.tables.len()) {
         task += 1;
-        let kind = TaskKind::Index { table: table_no };
+        let kind = TaskKind::Index {
+            table: common::id::TableNo(no),
+        };
         define(&target, &job, task, kind, spec, &plan).await;
+    }
+    for (no, table) in (0..).zip(&plan.tables) {
         if !table.target.foreign_keys.is_empty() {
             task += 1;
-            let kind = TaskKind::ForeignKeys { table: table_no };
+            let kind = TaskKind::ForeignKeys {
+                table: common::id::TableNo(no),
+            };
             define(&target, &job, task, kind, spec, &plan).await;
         }
     }
@@ -87,7 +92,8 @@ pub async fn planned(source: &Mysql, target: &Mysql, spec: &JobSpec) -> Plan {
     let at_source = source.inspect(Role::Source, spec).await.expect("source");
     let at_target = target.inspect(Role::Target, spec).await.expect("target");
     let mut tables = Vec::new();
-    for table in at_source.tables {
+    let excluded = |name: &String| spec.exclude.contains(name);
+    for table in at_source.tables.into_iter().filter(|t| !excluded(&t.name)) {
         let name = table.name.clone();
         let sampled = source.sample(table, 4).await;
         tables.push(sampled.unwrap_or_else(|error| panic!("{name}: {error}")));

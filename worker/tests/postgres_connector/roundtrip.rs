@@ -5,7 +5,9 @@ use common::schema::{CanonicalType, CellForm, Column, Member};
 use common::value::RowBatch;
 use worker::connector::{Connector, ReadRequest};
 
-use crate::support::{books, column, copy, database, digest, job, plan, server, table, text, txn};
+use crate::support::{
+    books, column, connector, copy, database, digest, job, plan, server, table, text, txn,
+};
 
 const TYPES: &str = r#"
 CREATE TYPE mood AS ENUM ('sad', 'o''k', 'a	b');
@@ -333,4 +335,30 @@ async fn a_reader_dropped_half_way_leaves_no_session() {
         }
     }
     panic!("the session is still there");
+}
+
+#[tokio::test]
+async fn bytes_of_no_encoding_travel_as_they_are() {
+    let server = server();
+    for name in ["ascii_s", "ascii_t"] {
+        server.sql(
+            "postgres",
+            &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"),
+        );
+        server.sql(name, "CREATE TABLE t (c text)");
+    }
+    server.sql(
+        "ascii_s",
+        "SET client_encoding = 'SQL_ASCII'; INSERT INTO t VALUES (E'\\xff\\t\\xe9')",
+    );
+    let [source, target] = ["ascii_s", "ascii_t"].map(|name| connector(&server.url(name)));
+    let job = job();
+    books(server, "ascii_t", &job);
+    let plan = plan(
+        &table("t", vec![column("c", "text", text())]),
+        CellForm::Native,
+    );
+    copy(&source, &target, &plan, txn(&job, 0, 1)).await;
+    let shown = "SELECT encode(c::bytea, 'hex') FROM t";
+    assert_eq!(server.sql("ascii_t", shown), "ff09e9");
 }

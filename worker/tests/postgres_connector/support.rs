@@ -37,11 +37,14 @@ pub fn database(server: &Server, name: &str) -> Postgres {
 }
 
 pub fn connector(url: &str) -> Postgres {
-    let endpoint = Endpoint {
+    Postgres::new(&endpoint(url), &Secrets::default()).expect("a valid URL")
+}
+
+pub fn endpoint(url: &str) -> Endpoint {
+    Endpoint {
         url: url.to_owned(),
         password: None,
-    };
-    Postgres::new(&endpoint, &Secrets::default()).expect("a valid URL")
+    }
 }
 
 /// The bookkeeping a create task makes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::epoch::Epoch;
 use common::id::{JobUid, TaskNo};
-use common::job::{Endpoint, JobSpec};
+use common::job::JobSpec;
 use common::plan::TablePlan;
 use common::schema::{CellForm, InspectedTable, KeyRange, Member, SchemaObject, TableSchema};
 use common::task::TaskKind;
@@ -12,7 +12,7 @@ use worker::connector::postgres::Postgres;
 use worker::connector::{Connector, DefineWork, ReadRequest, Role};
 
 use crate::postgres::Server;
-use crate::support::{connector, digest, digest_columns, job, plan, txn};
+use crate::support::{connector, digest, digest_columns, endpoint, job, plan, txn};
 
 const TORTURE: &str = include_str!("../../../tests/torture/pg_torture.sql");
 
@@ -35,10 +35,7 @@ fn fingerprints(server: &Server, database: &str) -> BTreeMap<String, String> {
 }
 
 async fn create(target: &Postgres, job: &JobUid, plans: &[TablePlan], objects: &[SchemaObject]) {
-    let nowhere = Endpoint {
-        url: "postgres://u@h/d".to_owned(),
-        password: None,
-    };
+    let nowhere = endpoint("postgres://u@h/d");
     let work = DefineWork {
         job: job.clone(),
         task: TaskNo(0),
@@ -110,11 +107,8 @@ async fn same_rows(wanted: CellForm) {
     server.sql("s", TORTURE);
     let source = connector(&server.url("s"));
     let target = connector(&server.url("t"));
-    let endpoint = |database: &str| Endpoint {
-        url: server.url(database),
-        password: None,
-    };
-    let spec = JobSpec::new("torture", endpoint("s"), endpoint("t"));
+    let [from, to] = ["s", "t"].map(|database| endpoint(&server.url(database)));
+    let spec = JobSpec::new("torture", from, to);
     let inspection = source
         .inspect(Role::Source, &spec)
         .await

@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 use common::code::{Code, ErrorClass};
 use common::epoch::{Epoch, TxnId};
 use common::id::{JobUid, PartitionNo, TaskNo};
+use common::job::JobSpec;
 use common::plan::{Loaded, TablePlan};
 use common::schema::CellForm;
-use common::task::ResolveUnit;
+use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 use worker::connector::postgres::Postgres;
-use worker::connector::{Connector, Recovered, ResolveWork, TargetWriter};
+use worker::connector::{Connector, DefineWork, Recovered, ResolveWork, TargetWriter};
 
 use crate::postgres::Server;
 use crate::support::{
-    books, column, database, held_server, job, load, plan, server, table, text, txn,
+    books, column, connector, database, endpoint, held_server, job, load, plan, server, table,
+    text, txn,
 };
 
 struct Case {
@@ -323,6 +325,57 @@ async fn a_dropped_load_leaves_no_rows_and_no_lock() {
         case.copied(2).await;
         assert_eq!(case.rows(), "1000");
     }
+}
+
+#[tokio::test]
+async fn without_a_schema_of_its_own_the_books_stand_beside_the_data() {
+    let server = server();
+    let mut case = Case::new(server, "tp_beside");
+    server.sql(
+        "tp_beside",
+        "DROP SCHEMA sterna CASCADE; CREATE ROLE humble LOGIN; GRANT ALL ON TABLE t TO humble;
+         GRANT ALL ON SCHEMA public TO humble",
+    );
+    let url = format!("postgres://humble@127.0.0.1:{}/tp_beside", server.port);
+    case.target = connector(&url);
+    let spec = JobSpec::new("test", endpoint(&url), endpoint(&url));
+    let work = DefineWork {
+        job: case.job.clone(),
+        task: TaskNo(0),
+        epoch: Epoch(1),
+        kind: TaskKind::Create,
+        spec,
+        tables: Vec::new(),
+        objects: Vec::new(),
+    };
+    case.target.define(work).await.expect("created");
+    let (mut writer, loaded) = case.loaded(1).await;
+    writer.prepare(loaded).await.expect("prepared");
+    drop(writer);
+    let mut next = case.writer(2).await;
+    let begun = next.begin(Some(Epoch(1))).await.expect("begun");
+    assert_eq!(begun, Recovered::Committed(Epoch(1)));
+    let books = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname IN \
+                 ('sterna_fence', 'sterna_ledger')";
+    assert_eq!(server.sql("tp_beside", books), "2");
+    assert_eq!(case.resolve(3, None, true).await, (0, 0));
+    assert_eq!(server.sql("tp_beside", books), "0");
+    assert_eq!(case.rows(), "1000");
+}
+
+#[tokio::test]
+async fn triggers_do_not_change_rows_on_their_way() {
+    let case = Case::new(server(), "tp_trigger");
+    case.server.sql(
+        "tp_trigger",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.c := 'changed'; \
+         RETURN NEW; END $$; CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();
+         CREATE TABLE other (id int PRIMARY KEY); ALTER TABLE t ADD FOREIGN KEY (id) REFERENCES \
+         other",
+    );
+    case.copied(1).await;
+    let changed = "SELECT count(*) FROM t WHERE c = 'changed'";
+    assert_eq!(case.server.sql("tp_trigger", changed), "0");
 }
 
 #[tokio::test]

@@ -190,14 +190,25 @@ async fn the_catalogue_says_what_a_plan_needs() {
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }
-    let mut spec = job.spec.clone();
-    spec.large_objects = true;
-    let source = connector(&spec.source.url);
-    let error = source
-        .inspect(Role::Source, &spec)
-        .await
-        .expect_err("not built");
-    assert_eq!(error.failure.code, Code::NotBuilt);
+    // Whoever may read sees the same.
+    server.sql(
+        "s",
+        "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader",
+    );
+    let reader = connector(&server.url("s").replace("postgres@", "reader@"));
+    let found = reader.inspect(Role::Source, &job.spec).await;
+    let found = found.expect("inspected");
+    assert_eq!(found.tables, job.inspection.tables);
+    assert_eq!(found.objects, job.inspection.objects);
+    let mut large = job.spec.clone();
+    large.large_objects = true;
+    let mut moved = job.spec.clone();
+    moved.schema_map = vec![("o".to_owned(), "elsewhere".to_owned())];
+    let source = connector(&job.spec.source.url);
+    for spec in [large, moved] {
+        let found = source.inspect(Role::Source, &spec).await;
+        assert_eq!(found.expect_err("not built").failure.code, Code::NotBuilt);
+    }
 }
 
 #[tokio::test]

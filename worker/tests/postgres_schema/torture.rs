@@ -43,3 +43,26 @@ async fn the_torture_database_is_defined_again_as_it_is() {
 async fn a_default_schema_of_the_url_changes_nothing() {
     same_again("?schema=torture").await;
 }
+
+#[tokio::test]
+async fn the_default_schemas_of_both_ends_may_have_different_names() {
+    let server = Server::start(&[]);
+    server.create("s");
+    server.create("t");
+    server.sql("s", TORTURE);
+    let source = format!("{}?schema=torture", server.url("s"));
+    let target = format!("{}?schema=Else%20where", server.url("t"));
+    let job = Job::new(&source, &target).await;
+    job.create(1).await.expect("created");
+    job.finish(1).await.expect("finished");
+    let count = |schema: &str| {
+        format!(
+            "SELECT relkind, count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace \
+             GROUP BY 1 ORDER BY 1"
+        )
+    };
+    let at_target = server.sql("t", &count("\"Else where\""));
+    assert_eq!(at_target, server.sql("s", &count("torture")));
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'torture'";
+    assert_eq!(server.sql("t", left), "0");
+}

@@ -6,6 +6,7 @@ use crate::support::Job;
 
 const ZOO: &str = r#"
 CREATE SCHEMA b; CREATE SCHEMA "Q""s"; COMMENT ON SCHEMA b IS 'a ''schema''';
+CREATE EXTENSION hstore SCHEMA b; CREATE EXTENSION citext; CREATE TABLE ext (id citext PRIMARY KEY, h b.hstore DEFAULT '"a"=>"1"'::b.hstore); CREATE INDEX ext_h ON ext USING gist (h);
 CREATE TYPE b.state AS ENUM ('on', 'off'); COMMENT ON TYPE b.state IS 'c';
 CREATE TYPE b.pair AS (a text COLLATE "C", "B" numeric(5,2));
 CREATE COLLATION b.ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);

@@ -131,7 +131,10 @@ fn of_number(number: u16, message: &str, role: Role) -> (ErrorClass, Code) {
             (Permanent, Code::TargetFull)
         }
         // A value that does not fit: where it is only a warning, the writer makes it this error.
-        1048 | 1264 | 1265 | 1292 | 1300 | 1366 | 1406 | 1411 | 1690 if role == Role::Target => {
+        1048 | 1264 | 1265 | 1292 | 1300 | 1366 | 1406 | 1411 | 1416 | 1690 | 3140 | 6136
+        | 6138
+            if role == Role::Target =>
+        {
             (Permanent, Code::ValueChanged)
         }
         // A definition changed under a running statement.

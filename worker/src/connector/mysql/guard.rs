@@ -35,7 +35,7 @@ pub fn of(column: &Column) -> Guard {
         digits.map_or(0, |(digits, _)| digits.trim().parse().unwrap_or(0))
     };
     match (kind(&column.native_type), &column.canonical) {
-        (Kind::Integer, _) => Guard::Integer,
+        (Kind::Integer | Kind::Bit, _) => Guard::Integer,
         (Kind::Text, _) if lower.starts_with("char") => Guard::Char,
         (Kind::Member, CanonicalType::Enum { values }) => Guard::Enum(values.clone()),
         (Kind::Member, CanonicalType::Set { values }) => Guard::Set(values.clone()),

@@ -156,7 +156,8 @@ pub fn kind(native_type: &str) -> Kind {
 pub fn foreign_charset(column: &Column) -> Option<&str> {
     let text = matches!(kind(&column.native_type), Kind::Text | Kind::Member);
     let charset = column.charset.as_deref().filter(|_| text)?;
-    let utf8 = matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "binary");
+    // Not ascii: its columns take any byte that isn't converted (MariaDB, measured).
+    let utf8 = matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "binary");
     (!utf8).then_some(charset)
 }
 
@@ -170,7 +171,7 @@ pub fn select(column: &Column, form: CellForm) -> String {
         Kind::Bit => format!("CAST({name} AS UNSIGNED)"),
         // The text can't tell a value that is no member from an empty member, nor sets of empty
         // members; the number can.
-        Kind::Member if !canonical => format!("{name} + 0"),
+        Kind::Member if !canonical => format!("CAST({name} AS UNSIGNED)"),
         Kind::Text | Kind::Member if canonical => match foreign_charset(column) {
             Some(charset) => as_utf8(&name, charset),
             None => name,

@@ -29,7 +29,8 @@ pub async fn with_tables(at: &mut Target, work: &DefineWork) -> Result<()> {
     let there = there(at, work).await?;
     let before = of_stage(work, ObjectStage::BeforeTables).map(Item::Object);
     let items = before.chain(work.tables.iter().map(Item::Table)).collect();
-    let left = until_no_progress(at, work, items, &there).await?;
+    let mode = Some(work.spec.target_mode);
+    let left = until_no_progress(at, mode, items, &there).await?;
     for (item, error) in left {
         match item {
             // It may be about a view.
@@ -39,7 +40,7 @@ pub async fn with_tables(at: &mut Target, work: &DefineWork) -> Result<()> {
     }
     // What can't be made later is found out now, not after the copy.
     for object in of_stage(work, ObjectStage::AfterData) {
-        state_of(object, &there, work.spec.target_mode)?;
+        state_of(object, &there, mode)?;
     }
     Ok(())
 }
@@ -50,7 +51,7 @@ pub async fn after_data(at: &mut Target, work: &DefineWork) -> Result<()> {
     let late = of_stage(work, ObjectStage::BeforeTables).filter(|object| may_come_later(object));
     let all = late.chain(of_stage(work, ObjectStage::AfterData));
     let items = all.map(Item::Object).collect();
-    let left = until_no_progress(at, work, items, &there).await?;
+    let left = until_no_progress(at, None, items, &there).await?;
     match left.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(()),
@@ -117,14 +118,17 @@ enum Stands {
     Otherwise,
 }
 
-fn state_of(object: &SchemaObject, there: &There, mode: TargetMode) -> Result<Stands> {
+/// `mode` None: whatever is there was looked at by the create task or made since, by an earlier run
+/// of this one; another version of the server may print it in other words.
+fn state_of(object: &SchemaObject, there: &There, mode: Option<TargetMode>) -> Result<Stands> {
     // What nothing can undo is a setting: it is set again.
     let found = there.get(&key(object)).filter(|_| !object.undo.is_empty());
-    match found {
-        None => Ok(Stands::Absent),
-        Some(statements) if *statements == object.statements => Ok(Stands::AsPlanned),
-        Some(_) if mode == TargetMode::Recreate => Ok(Stands::Otherwise),
-        Some(_) => {
+    match (found, mode) {
+        (None, _) => Ok(Stands::Absent),
+        (Some(_), None) => Ok(Stands::AsPlanned),
+        (Some(statements), _) if *statements == object.statements => Ok(Stands::AsPlanned),
+        (Some(_), Some(TargetMode::Recreate)) => Ok(Stands::Otherwise),
+        (Some(_), Some(_)) => {
             let what = format!(
                 "{} {} is at the target already, and is another one",
                 object.kind, object.name
@@ -139,7 +143,7 @@ fn state_of(object: &SchemaObject, there: &There, mode: TargetMode) -> Result<St
 
 async fn until_no_progress<'a>(
     at: &mut Target,
-    work: &DefineWork,
+    mode: Option<TargetMode>,
     items: Vec<Item<'a>>,
     there: &There,
 ) -> Result<Vec<(Item<'a>, Error)>> {
@@ -149,9 +153,9 @@ async fn until_no_progress<'a>(
         let mut left = Vec::new();
         for item in pending {
             let made = match &item {
-                Item::Table(table) => create_table(at, table, work.spec.target_mode).await,
+                Item::Table(table) => create_table(at, table, mode.unwrap_or_default()).await,
                 Item::Object(object) => {
-                    let stands = state_of(object, there, work.spec.target_mode)?;
+                    let stands = state_of(object, there, mode)?;
                     make(at, object, stands).await
                 }
             };

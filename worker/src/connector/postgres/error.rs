@@ -62,6 +62,15 @@ pub fn classify(error: &Driver, endpoint: &str, role: Role) -> Failed {
     let (sqlstate, class, code, words) = match error {
         Driver::Database(database) => {
             match database.try_downcast_ref::<PgDatabaseError>() {
+                Some(server) if is_too_long(server) => {
+                    let class = ErrorClass::Permanent;
+                    let words = format!(
+                        "a row is longer than what PostgreSQL can put in one message, 1 GiB of \
+                         text (bytes take two characters each): {}",
+                        words(server)
+                    );
+                    (server.code().to_owned(), class, failed(role), words)
+                }
                 Some(server) => {
                     let (class, code) = of_sqlstate(server.code(), server.message(), role);
                     (server.code().to_owned(), class, code, words(server))
@@ -99,6 +108,16 @@ pub fn classify(error: &Driver, endpoint: &str, role: Role) -> Failed {
             failure: Failure::new(code, format!("{endpoint}: {words}")),
         },
     }
+}
+
+/// The server's buffers end at 1 GiB; it calls that out of memory, which it isn't.
+fn is_too_long(server: &PgDatabaseError) -> bool {
+    let said = |text: &str| {
+        text.contains("invalid memory alloc request size")
+            || text.contains("Cannot enlarge string buffer")
+            || text.contains("string buffer exceeds maximum")
+    };
+    said(server.message()) || server.detail().is_some_and(said)
 }
 
 /// Message, detail and where it was, in one line.

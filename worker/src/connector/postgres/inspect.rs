@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use common::code::Code;
 use common::job::JobSpec;
+use common::naming;
 use common::schema::{EndpointFacts, Engine, TableSchema};
 
 use super::inspect_tables::{self, Found};
@@ -57,6 +58,9 @@ async fn source(session: &mut Session, host: &Host, spec: &JobSpec) -> Result<In
     let mut notes = Vec::new();
     let same_engine = spec.target.engine() == Some(Engine::Postgres);
     let found = inspect_tables::tables(session, &host.schema, !same_engine, &mut notes).await?;
+    if same_engine {
+        refuse_moves(spec, &found)?;
+    }
     let left_out = left_out(spec, &found);
     let all = objects::read(session).await?;
     let objects = objects::without(all, &left_out, &mut notes);
@@ -84,6 +88,23 @@ async fn check_schema(session: &mut Session, host: &Host) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// The source's own definitions name their schemas: only the default one may be called otherwise.
+fn refuse_moves(spec: &JobSpec, found: &[Found]) -> Result<()> {
+    for Found { table, .. } in found {
+        let (from, postgres) = (table.schema.as_deref(), Engine::Postgres);
+        let to = naming::schema_in_target(spec, from, postgres, postgres);
+        if to.ok().flatten() != table.schema {
+            let what = format!(
+                "{} to another schema, between two PostgreSQL databases (the default schema can \
+                 be chosen by ?schema= of the two URLs)",
+                table.full_name()
+            );
+            return Err(Error::permanent(Code::NotBuilt, what));
+        }
+    }
+    Ok(())
 }
 
 /// The tables that the job doesn't choose.

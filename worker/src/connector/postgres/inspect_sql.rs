@@ -147,12 +147,27 @@ pub fn constraints() -> String {
     )
 }
 
+/// CREATE INDEX as the server prints it, with the table's name relative to the search path. `i`,
+/// `x`, `t`, `n` are the rows of pg_index, of the index, of its table and of the table's schema.
+pub fn index_definition(i: &str, x: &str, t: &str, n: &str) -> String {
+    let definition = format!("pg_get_indexdef({i}.indexrelid)");
+    let start = format!(
+        "format('CREATE %sINDEX %I ON %s', CASE WHEN {i}.indisunique THEN 'UNIQUE ' ELSE '' END, \
+         {x}.relname, CASE WHEN {t}.relkind = 'p' THEN 'ONLY ' ELSE '' END)"
+    );
+    let whole = format!("{start} || format('%I.%I ', {n}.nspname, {t}.relname)");
+    format!(
+        "CASE WHEN starts_with({definition}, {whole}) THEN {start} || {t}.oid::regclass || ' ' || \
+         substr({definition}, length({whole}) + 1) ELSE {definition} END"
+    )
+}
+
 /// Every index but those of primary keys. `columns` only when they say everything.
 pub fn indexes() -> String {
     format!(
         "SELECT i.indrelid::int8 AS relation, ic.relname AS name, ic.oid::regclass::text AS sql, \
          i.indisunique OR i.indisexclusion AS unique, i.indisvalid OR t.relkind = 'p' AS valid, \
-         pg_get_indexdef(i.indexrelid) AS definition, \
+         {} AS definition, \
          CASE WHEN k.oid IS NOT NULL THEN format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', \
          t.oid::regclass, k.conname, pg_get_constraintdef(k.oid)) END AS constraint, \
          {} AS options, (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = \
@@ -173,6 +188,7 @@ pub fn indexes() -> String {
          'x') AND k.conrelid = i.indrelid \
          WHERE NOT i.indisprimary AND t.relkind IN ('r', 'p') AND {SCHEMAS} \
          ORDER BY i.indrelid, k.oid IS NULL, ic.oid",
+        index_definition("i", "ic", "t", "n"),
         options("CASE WHEN k.oid IS NOT NULL THEN ic.reloptions END", "")
     )
 }

@@ -207,6 +207,13 @@ pub async fn not_carried(session: &mut Session, notes: &mut Vec<String>) -> Resu
             "{count} large objects are not copied: columns that hold their numbers are, as numbers"
         ));
     }
+    let roles = "SELECT string_agg(DISTINCT quote_ident(r.rolname), ', ') FROM pg_policy p JOIN \
+                 pg_roles r ON r.oid = ANY (p.polroles)";
+    if let Some(roles) = session.cell(roles).await? {
+        notes.push(format!(
+            "policies are about roles that must be at the target: {roles}"
+        ));
+    }
     notes.push(
         "roles, owners, privileges, tablespaces and settings of the database are not carried: what \
          is made belongs to the target's user"
@@ -223,10 +230,6 @@ fn kinds_not_carried() -> String {
              pg_namespace n ON n.oid = x.{prefix}namespace WHERE {SCHEMAS} AND {own}{rest}"
         )
     };
-    let global = |kind: &str, class: &str, name: &str, rest: &str| {
-        let own = own(class, "x.oid");
-        format!("SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}")
-    };
     let aggregate = format!(
         " AND x.prokind = 'a' AND NOT EXISTS (SELECT FROM pg_aggregate g, pg_proc p WHERE \
          g.aggfnoid = x.oid AND p.oid = x.oid AND {PLAIN})"
@@ -234,7 +237,7 @@ fn kinds_not_carried() -> String {
     let range = " AND x.typtype = 'r' AND EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = x.oid \
                  AND r.rngcanonical <> 0)";
     let base = " AND x.typtype = 'b' AND x.typelem = 0";
-    let queries = [
+    let mut queries = vec![
         scoped("foreign table", "pg_class", "rel", " AND x.relkind = 'f'"),
         scoped("base type", "pg_type", "typ", base),
         scoped(
@@ -252,6 +255,23 @@ fn kinds_not_carried() -> String {
         scoped("text search dictionary", "pg_ts_dict", "dict", ""),
         scoped("text search parser", "pg_ts_parser", "prs", ""),
         scoped("text search template", "pg_ts_template", "tmpl", ""),
+    ];
+    queries.extend(global_kinds());
+    format!(
+        "SELECT kind, count(*) AS count, (array_to_string((array_agg(name ORDER BY name))\
+         [1:{NAMES_SHOWN_MAX}], ', ')) AS names FROM ({}) AS things(kind, name) GROUP BY kind \
+         ORDER BY kind",
+        queries.join(" UNION ALL ")
+    )
+}
+
+/// What belongs to no schema.
+fn global_kinds() -> Vec<String> {
+    let global = |kind: &str, class: &str, name: &str, rest: &str| {
+        let own = own(class, "x.oid");
+        format!("SELECT '{kind}', {name} FROM {class} x WHERE x.oid >= 16384 AND {own}{rest}")
+    };
+    vec![
         global(
             "cast",
             "pg_cast",
@@ -281,11 +301,5 @@ fn kinds_not_carried() -> String {
             "format_type(x.trftype, NULL)",
             "",
         ),
-    ];
-    format!(
-        "SELECT kind, count(*) AS count, (array_to_string((array_agg(name ORDER BY name))\
-         [1:{NAMES_SHOWN_MAX}], ', ')) AS names FROM ({}) AS things(kind, name) GROUP BY kind \
-         ORDER BY kind",
-        queries.join(" UNION ALL ")
-    )
+    ]
 }

@@ -1,7 +1,7 @@
 //! The catalogue's queries about what needs the data or would act on it: views, rules, triggers,
 //! policies, …. They answer as those of `objects_sql` do.
 
-use super::inspect_sql::options;
+use super::inspect_sql::{index_definition, options};
 use super::objects_sql::{comment, namespaced, object, relative};
 
 /// What needs the data or would act on it, in an order that mostly works.
@@ -37,8 +37,11 @@ fn views() -> String {
          col_description(c.oid, a.attnum)) END)) x(n, sql) WHERE a.attrelid = c.oid AND a.attnum > \
          0 AND x.sql IS NOT NULL)"
     );
-    let indexes = "(SELECT array_agg(pg_get_indexdef(i.indexrelid) ORDER BY i.indexrelid) FROM \
-                   pg_index i WHERE i.indrelid = c.oid)";
+    let indexes = format!(
+        "(SELECT array_agg({} ORDER BY i.indexrelid) FROM pg_index i JOIN pg_class x ON x.oid = \
+         i.indexrelid WHERE i.indrelid = c.oid)",
+        index_definition("i", "x", "c", "n")
+    );
     format!(
         "SELECT lower({word}) AS kind, {name} AS name, c.oid::int8 AS own, array_remove(ARRAY[\
          {create}, {comment}], NULL) || {columns} || {indexes} AS statements, ARRAY[{undo}] AS \

@@ -8,7 +8,7 @@ use common::job::TargetMode;
 use common::limits;
 use common::plan::{Plan, TablePlan};
 use common::schema::{
-    CanonicalType, CellForm, Column, ColumnDefault, ForeignKey, Index, TableSchema,
+    CanonicalType, CellForm, Column, ColumnDefault, Engine, ForeignKey, Index, TableSchema,
 };
 use common::task::TaskKind;
 
@@ -47,8 +47,13 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     }
     match &work.kind {
         TaskKind::Create => {
+            // Under the source's names first: SQLite then renames in foreign keys too.
+            let mut changes = Vec::new();
             for table in &work.tables {
-                make_table(session, table, work.spec.target_mode).await?;
+                changes.extend(make_table(session, table, work).await?);
+            }
+            for sql in changes {
+                session.run_once(&sql, args([])).await?;
             }
         }
         TaskKind::Index { table } => {
@@ -69,8 +74,13 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     fence::count(session, &work.job, &unit, work.epoch).await
 }
 
-async fn make_table(session: &mut Session, plan: &TablePlan, mode: TargetMode) -> Result<()> {
-    let table = &plan.target;
+/// Makes a table. Returns what is to be changed of it once all are there.
+async fn make_table(
+    session: &mut Session,
+    plan: &TablePlan,
+    work: &DefineWork,
+) -> Result<Vec<String>> {
+    let (table, mode) = (&plan.target, work.spec.target_mode);
     let there = object_type(session, &table.name).await?;
     if there.is_some() {
         match mode {
@@ -91,20 +101,25 @@ async fn make_table(session: &mut Session, plan: &TablePlan, mode: TargetMode) -
                     let sql = format!("DELETE FROM {}", quote(&table.name));
                     session.run_once(&sql, args([])).await?;
                 }
-                return Ok(());
+                return Ok(Vec::new());
             }
         }
     }
-    for sql in table_statements(plan) {
-        session.run_once(&sql, args([])).await?;
-    }
-    Ok(())
+    let from = work.spec.source.engine();
+    let (made, changes) = table_statements(plan, from == Some(Engine::Sqlite))?;
+    session.run_once(&made, args([])).await?;
+    Ok(changes)
 }
 
 /// The statements of a whole plan, as `define` runs them on an empty target.
 pub fn statements(plan: &Plan) -> Vec<String> {
+    let same_engine = plan.source.engine == Engine::Sqlite;
     let tables = plan.tables.iter();
-    let mut all: Vec<String> = tables.flat_map(table_statements).collect();
+    // What can't be made is said when it is to be made.
+    let (mut all, changes): (Vec<String>, Vec<Vec<String>>) = tables
+        .filter_map(|table| table_statements(table, same_engine).ok())
+        .unzip();
+    all.extend(changes.into_iter().flatten());
     for table in &plan.tables {
         let made = table.target.indexes.iter().filter(|index| is_own(index));
         all.extend(made.filter_map(|index| index_statement(table, index)));
@@ -116,15 +131,26 @@ pub fn statements(plan: &Plan) -> Vec<String> {
 
 /// What makes a table: the source's own statement where that is SQLite too, and then what a rule
 /// changes of it, so that no clause is lost.
-fn table_statements(plan: &TablePlan) -> Vec<String> {
-    let (source, target) = (&plan.source, &plan.target);
-    match (&source.native_ddl, &target.native_ddl, plan.form) {
-        (_, Some(native), CellForm::Native) => vec![native.clone()],
-        (Some(native), Some(_), CellForm::Canonical) => match alterations(plan) {
-            Some(changes) => std::iter::once(native.clone()).chain(changes).collect(),
-            None => vec![create_table(target)],
-        },
-        _ => vec![create_table(target)],
+fn table_statements(plan: &TablePlan, same_engine: bool) -> Result<(String, Vec<String>)> {
+    let native = plan.source.native_ddl.iter().filter(|_| same_engine);
+    for native in native {
+        if plan.form == CellForm::Native {
+            return Ok((native.clone(), Vec::new()));
+        }
+        if let Some(changes) = alterations(plan) {
+            return Ok((native.clone(), changes));
+        }
+    }
+    let generated = { plan.target.columns.iter() }.find(|column| column.generated.is_some());
+    match generated {
+        Some(column) => {
+            let what = format!(
+                "{}.{} is a generated column, and the job's rule makes the table anew",
+                plan.source.name, column.name
+            );
+            Err(Error::permanent(Code::NotBuilt, what))
+        }
+        None => Ok((create_table(&plan.target), Vec::new())),
     }
 }
 
@@ -234,11 +260,23 @@ pub fn create_table(table: &TableSchema) -> String {
     if rowid_key.is_none() && !table.primary_key.is_empty() {
         clauses.push(format!("PRIMARY KEY ({})", list(&table.primary_key)));
     }
+    // Indexes that SQLite makes for such clauses.
+    let unique = table.indexes.iter().filter(|index| !is_own(index));
+    clauses.extend(unique.map(|index| {
+        let columns: Vec<String> = { index.columns.iter() }
+            .map(|column| column.name.clone())
+            .collect();
+        format!("UNIQUE ({})", list(&columns))
+    }));
     clauses.extend(table.foreign_keys.iter().map(foreign_key_clause));
     format!(
-        "CREATE TABLE {} (\n  {}\n)",
+        "CREATE TABLE {} (\n  {}\n){}",
         quote(&table.name),
-        clauses.join(",\n  ")
+        clauses.join(",\n  "),
+        match table.native_options.as_str() {
+            "" => String::new(),
+            options => format!(" {options}"),
+        }
     )
 }
 

@@ -76,11 +76,11 @@ pub fn within(canonical: &CanonicalType, cell: &[u8]) -> Result<(), String> {
                 return over(format!("{text} where {width} bits are declared"));
             }
         }
-        T::Time { fraction } | T::DateTime { fraction } | T::Timestamp { fraction } => {
-            if fraction_digits(cell) > usize::from(*fraction) {
-                let text = String::from_utf8_lossy(cell);
-                return over(format!("{text} where a fraction of {fraction} is declared"));
-            }
+        T::Time { fraction } | T::DateTime { fraction } | T::Timestamp { fraction }
+            if fraction_digits(cell) > usize::from(*fraction) =>
+        {
+            let text = String::from_utf8_lossy(cell);
+            return over(format!("{text} where a fraction of {fraction} is declared"));
         }
         _ => {}
     }
@@ -175,8 +175,7 @@ fn is_datetime(text: &[u8]) -> bool {
         Some(gap) => {
             is_day(&text[..gap])
                 && is_time(&text[gap + 1..], 2)
-                && text[gap + 1] < b'3'
-                && &text[gap + 1..gap + 3] < &b"24"[..]
+                && text[gap + 1..gap + 3] < b"24"[..]
         }
         None => false,
     }

@@ -1,0 +1,1 @@
+//! The part of each torture database that another engine can hold.
