@@ -138,8 +138,14 @@ pub async fn ask_at(port: u16, database: &str, sql: &str) -> String {
 
 /// A database pair `NAME_s`, `NAME_t`, empty, and the connectors to them.
 pub async fn pair(name: &str) -> (Mysql, Mysql) {
+    pair_at(port(), name).await
+}
+
+/// As [`pair`], on another server.
+pub async fn pair_at(port: u16, name: &str) -> (Mysql, Mysql) {
     let (source, target) = (format!("{name}_s"), format!("{name}_t"));
-    run(
+    run_at(
+        port,
         "",
         &[
             &format!("DROP DATABASE IF EXISTS {source}"),
@@ -149,7 +155,11 @@ pub async fn pair(name: &str) -> (Mysql, Mysql) {
         ],
     )
     .await;
-    (connector(&source), connector(&target))
+    let open = |database: &str| {
+        let endpoint = endpoint_at(port, database);
+        Mysql::new(&endpoint, &Secrets::default()).expect("a valid URL")
+    };
+    (open(&source), open(&target))
 }
 
 pub fn endpoint(database: &str) -> Endpoint {

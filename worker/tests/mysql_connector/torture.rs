@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use common::job::JobSpec;
+use tokio::sync::Mutex;
 
 use crate::mysql9::Mysql9;
 use crate::server::{connect_at, endpoint_at, port, run_at};
@@ -14,8 +15,11 @@ const SQL: &str = concat!(
     "/../tests/torture/mysql_torture.sql"
 );
 
+/// The databases have fixed names: one test at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Loads the torture database (and a second one with a hostile name) into a server.
-pub fn load(port: u16) {
+fn load(port: u16) {
     let sql = std::fs::File::open(SQL).expect("the torture database");
     let loaded = Command::new("mariadb")
         .args(["--no-defaults", "-h127.0.0.1", "-uroot"])
@@ -92,6 +96,7 @@ fn is_of_an_engine(line: &String) -> bool {
 
 #[tokio::test]
 async fn the_torture_database_is_copied_on_mariadb() {
+    let _turn = TURN.lock().await;
     let mut differences = torture(port()).await;
     differences.retain(|line| !is_of_an_engine(line));
     assert_eq!(differences, Vec::<String>::new());
@@ -102,6 +107,7 @@ async fn the_torture_database_is_copied_on_mysql_9() {
     let Some(server) = Mysql9::shared() else {
         return;
     };
+    let _turn = TURN.lock().await;
     let mut differences = torture(server.port).await;
     differences.retain(|line| !is_of_an_engine(line));
     assert_eq!(differences, Vec::<String>::new());
@@ -134,9 +140,10 @@ async fn crossed(from: u16, to: u16, excluded: &[&str]) {
 
 #[tokio::test]
 async fn the_torture_database_crosses_from_mariadb_to_mysql_9_and_back() {
-    let Some(server) = Mysql9::start() else {
+    let Some(server) = Mysql9::shared() else {
         return;
     };
+    let _turn = TURN.lock().await;
     load(port());
     load(server.port);
     crossed(port(), server.port, &[]).await;
