@@ -1,8 +1,8 @@
 //! Rows on their way: one buffer, cell lengths beside it, no allocation per cell; and the
 //! canonical bytes a digest is made of.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use crate::digest::{Digest, RowHasher};
 use crate::json;
