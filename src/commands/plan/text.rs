@@ -1,7 +1,7 @@
 //! A plan for people: as wide as the terminal, what needs attention in full, the rest in numbers.
 
 use common::cut::Cut;
-use common::fidelity::{ColumnVerdict, PossibleLoss, Verdict};
+use common::fidelity::{ColumnVerdict, Loss, Verdict};
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
 use common::schema::{EndpointFacts, Engine};
@@ -9,6 +9,9 @@ use common::schema::{EndpointFacts, Engine};
 use super::estimate::Estimate;
 use super::outcome::{Outcome, source_names};
 use crate::output;
+
+/// Names and types wider than this don't widen their column of the list.
+const COLUMN_MAX: usize = 36;
 
 /// Everything there is to say.
 pub fn text(outcome: &Outcome, spec: &JobSpec, all_columns: bool) -> String {
@@ -105,7 +108,7 @@ fn tables(plan: &Plan, spec: &JobSpec) -> String {
     output::table(&headers, rows.collect())
 }
 
-/// How many columns are how well kept, and the ones that are worth a look.
+/// How many columns are how well kept, the ones that are worth a look, and what may be lost.
 fn columns(plan: &Plan, all: bool, page: &mut Page) {
     let verdicts = || plan.tables.iter().flat_map(|table| &table.columns);
     let total = verdicts().count();
@@ -122,46 +125,80 @@ fn columns(plan: &Plan, all: bool, page: &mut Page) {
     let counts = kinds.map(|verdict| (of(verdict), word(verdict)));
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
-    page.heading(&format!("COLUMNS: {total}, {}", counts.join(", ")));
-    if !all && of(Verdict::Exact) > 0 && of(Verdict::Exact) < total {
-        page.wrap(2, "exact ones are not listed: --all-columns");
-    }
-    for table in &plan.tables {
-        for (verdict, source) in table.columns.iter().zip(source_names(table)) {
-            if all || verdict.verdict != Verdict::Exact {
-                column(table, verdict, &source, page);
-            }
-        }
-    }
-}
-
-fn column(table: &TablePlan, verdict: &ColumnVerdict, source: &str, page: &mut Page) {
-    let from = format!("{}.{source}", table.source.full_name());
-    let ColumnVerdict { column, to, .. } = verdict;
-    let to = match column == source {
-        true => to.clone(),
-        false => format!("{column} {to}"),
+    let hidden = match !all && of(Verdict::Exact) > 0 {
+        true => " (--all-columns lists the exact ones too)",
+        false => "",
     };
-    let kept = word(verdict.verdict);
-    page.wrap(2, &format!("{from}  {} -> {to}  {kept}", verdict.from));
-    if !verdict.why.is_empty() {
-        page.wrap(6, &verdict.why);
+    page.heading(&format!("COLUMNS: {}{hidden}", counts.join(", ")));
+    let lines = plan.tables.iter().flat_map(|table| {
+        let columns = table.columns.iter().zip(source_names(table));
+        let shown = columns.filter(|(one, _)| all || one.verdict != Verdict::Exact);
+        shown.map(|(one, source)| Line::of(table, one, &source))
+    });
+    let lines: Vec<Line> = lines.collect();
+    let widest = |of: fn(&Line) -> &String| {
+        let widths = lines.iter().map(|line| of(line).chars().count());
+        widths
+            .filter(|width| *width <= COLUMN_MAX)
+            .max()
+            .unwrap_or(0)
+    };
+    let (name, types) = (widest(|line| &line.name), widest(|line| &line.types));
+    for line in &lines {
+        let Line { verdict, why, .. } = line;
+        page.wrap(
+            2,
+            &format!("{:name$}  {:types$}  {verdict}", line.name, line.types),
+        );
+        if !why.is_empty() {
+            page.wrap(6, why);
+        }
     }
-    for possible in &verdict.losses {
-        page.wrap(6, &loss(possible, &from, verdict.verdict));
+    let possible = |loss: &Loss| {
+        let mut all = verdicts().flat_map(|one| &one.losses);
+        all.any(|one| one.loss == *loss)
+    };
+    let mut legend = Loss::ALL.iter().filter(|loss| possible(loss)).peekable();
+    if legend.peek().is_some() {
+        page.heading(
+            "POSSIBLE LOSSES: such a value stops the job, unless --accept CODE:TABLE.COLUMN",
+        );
+    }
+    for loss in legend {
+        let (values, then) = (loss.title(), loss.accepted());
+        page.wrap(2, &format!("{loss}: {values}; accepted: {then}"));
     }
 }
 
-fn loss(possible: &PossibleLoss, column: &str, verdict: Verdict) -> String {
-    let PossibleLoss { loss, accepted } = *possible;
-    let (values, then) = (loss.title(), loss.accepted());
-    match (accepted, verdict) {
-        (true, _) => format!("{loss}: {values}; accepted: {then}"),
-        (false, Verdict::Lossy) => {
-            format!("{loss}: {values}; refused unless --accept {loss}:{column} ({then})")
-        }
-        (false, _) => {
-            format!("{loss}: {values} stop the job unless --accept {loss}:{column} ({then})")
+/// One column as it is listed.
+struct Line {
+    name: String,
+    types: String,
+    verdict: String,
+    why: String,
+}
+
+impl Line {
+    fn of(table: &TablePlan, verdict: &ColumnVerdict, source: &str) -> Line {
+        let ColumnVerdict { column, to, .. } = verdict;
+        let to = match column == source {
+            true => to.clone(),
+            false => format!("{column} {to}"),
+        };
+        let losses = verdict.losses.iter().map(|one| match one.accepted {
+            true => format!("{} (accepted)", one.loss),
+            false => one.loss.to_string(),
+        });
+        let losses: Vec<String> = losses.collect();
+        let kept = word(verdict.verdict);
+        Line {
+            name: format!("{}.{source}", table.source.full_name()),
+            types: format!("{} -> {to}", verdict.from),
+            verdict: match losses.is_empty() {
+                true => kept.to_owned(),
+                false => format!("{kept}: {}", losses.join(", ")),
+            },
+            why: verdict.why.clone(),
         }
     }
 }
