@@ -15,7 +15,7 @@ use crate::schema::{CanonicalType, TableSchema};
 const EXPRESSION_BYTES_MAX: usize = 8 << 10;
 /// Words and signs of an expression, and how deep its brackets and choices are nested. Parser and
 /// evaluator recurse, some ten KiB of stack for a bracket in the profile with the largest frames,
-/// and a thread has 2 MiB: `tests` tries the limits with three quarters of it.
+/// and a thread has 2 MiB: `tests/expressions.rs` tries the limits with three quarters of it.
 const TOKENS_MAX: usize = 80;
 const DEPTH_MAX: usize = 12;
 /// All columns by name, for names that CEL can't say: `row["order no"]`.

@@ -139,7 +139,11 @@ fn guards_of_numbers_find_their_values_and_no_others() {
         "0.5",
         "0.1>0.1",
     );
-    // Too large is too large, accepted or not.
+}
+
+/// Too large is too large, accepted or not.
+#[test]
+fn what_no_rounding_helps_is_an_error_either_way() {
     for (target, value) in [
         (decimal(5, 2), "1000"),
         (int(16, false), "32768"),
