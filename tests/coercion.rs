@@ -138,6 +138,13 @@ const POSTGRES_TO_MARIADB: &[Planted] = &[
 ];
 
 const POSTGRES_TO_SQLITE: &[Planted] = &[
+    planted(
+        "double precision",
+        "0.5",
+        "'-0'",
+        "negative-zero",
+        Value("0"),
+    ),
     planted("numeric(10,2)", "1.5", "'NaN'", "not-a-number", Null),
     planted("real", "1.5", "'NaN'", "not-a-number", Null),
 ];

@@ -102,9 +102,11 @@ const COLUMNS: &[Column] = &[
     column(
         "double precision",
         Float64,
-        &["'NaN'", "'Infinity'", "'-Infinity'", "'-0'"],
+        &["'NaN'", "'Infinity'", "'-Infinity'"],
     )
     .except(MYSQLS),
+    // SQLite and MariaDB keep no sign of a zero.
+    column("double precision", Float64, &["'-0'"]).except(&[Mariadb, Mysql9, Sqlite]),
     column(
         "money",
         Decimal {
