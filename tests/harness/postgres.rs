@@ -170,8 +170,12 @@ impl Drop for Server {
     }
 }
 
-/// Where PostgreSQL's programs are: the newest of Debian's directories, else PATH.
+/// Where PostgreSQL's programs are: STERNA_TEST_POSTGRES_BIN (to test another version), the newest
+/// of Debian's directories, else PATH.
 pub fn bin() -> PathBuf {
+    if let Some(bin) = std::env::var_os("STERNA_TEST_POSTGRES_BIN") {
+        return PathBuf::from(bin);
+    }
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter();
     let mut found: Vec<(u32, PathBuf)> = versions
         .flatten()
