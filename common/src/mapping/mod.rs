@@ -53,14 +53,6 @@ impl Ends<'_> {
     fn is_mariadb(&self) -> bool {
         self.to == Engine::Mysql && self.version.contains("MariaDB")
     }
-
-    /// Whether the target's version is at least that.
-    fn at_least(&self, major: u32, minor: u32) -> bool {
-        let mut numbers = self.version.split(|c: char| !c.is_ascii_digit());
-        let mut next = || numbers.next().and_then(|n| n.parse::<u32>().ok());
-        let found = (next().unwrap_or(0), next().unwrap_or(0));
-        found >= (major, minor)
-    }
 }
 
 /// The target's schema of each source table (as the job's rules shaped it, see [`as_read`]). One

@@ -230,7 +230,7 @@ pub(super) fn column(
         CanonicalType::Json => text(None, key_chars),
         CanonicalType::Bit { width } => (same, format!("BIT({width})")),
         // MariaDB has the type since 10.7.
-        CanonicalType::Uuid if ends.is_mariadb() && ends.at_least(10, 7) => (same, "UUID".into()),
+        // Not MariaDB's UUID: it takes some values for others' swapped spelling, and refuses them.
         CanonicalType::Uuid => (same, "CHAR(36)".into()),
         CanonicalType::Inet => (same, "VARCHAR(49)".into()),
         CanonicalType::Enum { values } => match enumeration(&values) {

@@ -208,12 +208,19 @@ fn number<'a>(cell: &'a [u8], row: &CanonicalType, target: &CanonicalType) -> Fo
             let double = std::str::from_utf8(number).ok()?.parse::<f64>().ok()?;
             double.is_finite().then(|| double.to_string())
         }),
-        // The same digits may spell a double and a float that is another number.
-        CanonicalType::Float32 if *row == CanonicalType::Float64 => single(cell),
-        CanonicalType::Float32 => float(cell, |number| {
-            let single = std::str::from_utf8(number).ok()?.parse::<f32>().ok()?;
-            single.is_finite().then(|| single.to_string())
-        }),
+        // A float is spelled by the digits that single it out, or by those of the equal double;
+        // the same digits of a double may be another number.
+        CanonicalType::Float32 => {
+            let spelled = float(cell, |number| {
+                let single = std::str::from_utf8(number).ok()?.parse::<f32>().ok()?;
+                single.is_finite().then(|| single.to_string())
+            });
+            match (row, spelled) {
+                (CanonicalType::Float64, _) => single(cell),
+                (CanonicalType::Float32, Found::Becomes(_)) => single(cell),
+                (_, spelled) => spelled,
+            }
+        }
         _ => Found::Fits,
     }
 }

@@ -157,7 +157,13 @@ fn postgres_types_become_mysql_types() {
             Verdict::Guarded,
             "not-a-number number-range",
         ),
-        ("uuid", CanonicalType::Uuid, "UUID", Verdict::Exact, ""),
+        (
+            "uuid",
+            CanonicalType::Uuid,
+            "CHAR(36)",
+            Verdict::Widened,
+            "",
+        ),
         (
             "inet",
             CanonicalType::Inet,

@@ -139,6 +139,14 @@ fn guards_of_numbers_find_their_values_and_no_others() {
         "0.5",
         "0.1>0.1",
     );
+    let float = CanonicalType::Float32;
+    finds(
+        Loss::NumberRange,
+        &float,
+        &float,
+        "0.1 0.10000000149011612",
+        "",
+    );
 }
 
 /// Too large is too large, accepted or not.

@@ -107,6 +107,8 @@ pub fn select(column: &Column, canonical: &CanonicalType, form: CellForm) -> Str
         (CanonicalType::Numeric, Kind::Money | Kind::Other) => format!("{name}::numeric"),
         (CanonicalType::Timestamp { .. }, Kind::TimestampTz | Kind::Other)
         | (CanonicalType::DateTime { .. }, Kind::TimestampTz) => zoned,
+        // A real's few digits, read as a double by another engine, may exceed its largest float.
+        (CanonicalType::Float32, Kind::Plain) => format!("{name}::float8"),
         (CanonicalType::Year, Kind::Integer) => format!("lpad({name}::text, 4, '0')"),
         _ => name,
     }
