@@ -4,7 +4,8 @@
 use common::plan::{Plan, TablePlan};
 use common::schema::{Column, ColumnDefault, ForeignKey, Index, ObjectStage, TableSchema};
 
-use super::quote::{database_of, ident, idents, table_name, text};
+use super::definition::lines;
+use super::quote::{database_of, ident, idents, table_name};
 use super::types::{Kind, kind};
 
 /// Options of a table whose own engine isn't InnoDB: of its own ones, only partitions mean the same.
@@ -133,7 +134,9 @@ pub fn named_keys(table: &TableSchema) -> Vec<(String, &ForeignKey)> {
 /// Whether a definition the server wrote is still about the table's columns: a rule may have
 /// renamed, dropped, added or cast some since.
 fn is_of(body: &str, table: &TableSchema) -> bool {
-    let mut lines = body.lines().filter(|line| line.starts_with("  `"));
+    let mut lines = lines(body)
+        .into_iter()
+        .filter(|line| line.starts_with("  `"));
     let all = table.columns.iter().all(|column| {
         let wanted = format!("  {} {}", ident(&column.name), column.native_type);
         lines.next().is_some_and(|line| {
@@ -232,8 +235,9 @@ fn default(value: &ColumnDefault, native_type: &str) -> String {
             let lower = native_type.to_ascii_lowercase();
             let long = ["text", "blob", "json"].iter().any(|t| lower.contains(t));
             match kind(native_type) {
-                // MySQL takes a default of these as an expression only.
-                _ if long => format!("({})", text(literal)),
+                // MySQL takes a default of these as an expression only. Without an introducer:
+                // MariaDB 10.11 keeps `_utf8mb4'it's'` of one, and can't read it again.
+                _ if long => format!("({})", quoted_text(literal)),
                 Kind::Bit => literal.clone(),
                 _ => quoted_text(literal),
             }

@@ -12,7 +12,7 @@ use super::quote::ident;
 /// TABLE with the primary key only.
 pub fn read_create(create: &str, table: &mut TableSchema) {
     let mut kept: Vec<String> = Vec::new();
-    let mut lines = create.lines().skip(1);
+    let mut lines = lines(create).into_iter().skip(1);
     let mut options: Vec<&str> = Vec::new();
     let mut index_lines: Vec<String> = Vec::new();
     for line in lines.by_ref() {
@@ -30,7 +30,7 @@ pub fn read_create(create: &str, table: &mut TableSchema) {
             kept.push(item.to_owned());
         }
     }
-    options.extend(lines);
+    options.extend(lines.filter(|line| !line.is_empty()));
     table.indexes = index_lines.iter().filter_map(|line| index(line)).collect();
     // An auto-increment column must have a key from the start.
     let auto = table.columns.iter().find(|column| column.auto_increment);
@@ -46,6 +46,30 @@ pub fn read_create(create: &str, table: &mut TableSchema) {
     find_json(&kept, table);
     table.native_ddl = Some(format!("(\n  {}\n)", kept.join(",\n  ")));
     table.native_options = without_auto_increment(&options.join("\n"));
+}
+
+/// The lines of a definition; a name or a text may hold line breaks of its own.
+pub fn lines(definition: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let (mut start, mut inside, mut escaped) = (0, None, false);
+    for (at, character) in definition.char_indices() {
+        match (inside, character) {
+            // What follows a backslash within a text is part of it; a doubled quote ends one text
+            // and begins another, which makes no difference here.
+            (Some('\''), _) if escaped => escaped = false,
+            (Some('\''), '\\') => escaped = true,
+            (Some(quote), _) if quote == character => inside = None,
+            (Some(_), _) => {}
+            (None, '`' | '\'') => inside = Some(character),
+            (None, '\n') => {
+                lines.push(&definition[start..at]);
+                start = at + 1;
+            }
+            (None, _) => {}
+        }
+    }
+    lines.push(&definition[start..]);
+    lines
 }
 
 /// MariaDB's JSON is a LONGTEXT with a check, of which only this definition tells.
@@ -195,6 +219,15 @@ mod tests {
             rows_estimate: 0,
             bytes_estimate: 0,
         }
+    }
+
+    #[test]
+    fn line_breaks_within_names_and_texts_end_no_line() {
+        let body = "a `x\n'y` int,\nb text DEFAULT 'it''s\\'\n`'\n)";
+        assert_eq!(
+            lines(body),
+            ["a `x\n'y` int,", "b text DEFAULT 'it''s\\'\n`'", ")"]
+        );
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn make_table(
         }
     }
     let from = work.spec.source.engine();
-    let (made, changes) = table_statements(plan, from == Some(Engine::Sqlite))?;
+    let (made, changes) = table_statements(plan, &work.tables, from == Some(Engine::Sqlite))?;
     session.run_once(&made, args([])).await?;
     Ok(changes)
 }
@@ -117,7 +117,7 @@ pub fn statements(plan: &Plan) -> Vec<String> {
     let tables = plan.tables.iter();
     // What can't be made is said when it is to be made.
     let (mut all, changes): (Vec<String>, Vec<Vec<String>>) = tables
-        .filter_map(|table| table_statements(table, same_engine).ok())
+        .filter_map(|table| table_statements(table, &plan.tables, same_engine).ok())
         .unzip();
     all.extend(changes.into_iter().flatten());
     for table in &plan.tables {
@@ -131,10 +131,22 @@ pub fn statements(plan: &Plan) -> Vec<String> {
 
 /// What makes a table: the source's own statement where that is SQLite too, and then what a rule
 /// changes of it, so that no clause is lost.
-fn table_statements(plan: &TablePlan, same_engine: bool) -> Result<(String, Vec<String>)> {
-    // A foreign key that the rules leave out is a clause of that statement.
+fn table_statements(
+    plan: &TablePlan,
+    all: &[TablePlan],
+    same_engine: bool,
+) -> Result<(String, Vec<String>)> {
+    // A foreign key that the rules leave out is a clause of that statement; one whose other end is
+    // renamed follows if that is done by ALTER, not if the other table is made anew.
     let same_keys = plan.source.foreign_keys.len() == plan.target.foreign_keys.len();
-    let kept = same_engine && same_keys;
+    let follows = |key: &ForeignKey| {
+        let other = all.iter().find(|other| {
+            let name = &other.source.name;
+            name.eq_ignore_ascii_case(&key.references_table)
+        });
+        other.is_none_or(|other| other.rule.is_none() || alterations(other).is_some())
+    };
+    let kept = same_engine && same_keys && plan.source.foreign_keys.iter().all(follows);
     for native in plan.source.native_ddl.iter().filter(|_| kept) {
         if plan.form == CellForm::Native {
             return Ok((native.clone(), Vec::new()));
