@@ -11,10 +11,13 @@ use serde_json::Value;
 
 use crate::error::Result;
 
-/// Prints a line on stdout. A closed pipe is an error that ends the command.
+/// Prints a line on stdout. A reader that has seen enough (`| head`) is no error.
 pub fn line(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end_matches('\n')).map_err(gone)
+    match writeln!(stdout, "{}", text.trim_end_matches('\n')) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(gone),
+    }
 }
 
 fn gone(error: std::io::Error) -> Failure {

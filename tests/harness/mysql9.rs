@@ -42,6 +42,10 @@ impl Mysql9 {
             .env("SCRIPT", script)
             .env("NAME", format!("sterna-{}-{port}", std::process::id()))
             .env("PORT", port.to_string())
+            .env(
+                "MYSQL_ARGS",
+                "--max-allowed-packet=256M --innodb-flush-log-at-trx-commit=2",
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -25,7 +25,7 @@ For every column the plan has a verdict:
 - **Guarded**: exact for every value the target's type can hold. Any other is found before it is
   written and stops the job with ST4002, which names table, column and value, unless the loss is
   accepted by name: `--accept CODE:table.column`, or `accept` in the job file. Then it is changed as
-  the table of losses says, and counted.
+  the table of losses says.
 - **Lossy**: the type itself changes values. Only a cast of the job's own does that; the plan is
   refused with ST2011 until `type-cast` is accepted for the column.
 

@@ -2,6 +2,7 @@
 
 mod coercion;
 mod compare;
+#[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
 mod roundtrip;
 mod schema;
