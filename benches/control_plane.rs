@@ -302,9 +302,10 @@ fn result(task: &TaskKind, partitions: u32) -> TaskResult {
             committed: 0,
             rolled_back: 0,
         },
-        TaskKind::Create | TaskKind::Index { .. } | TaskKind::ForeignKeys { .. } => {
-            TaskResult::Done
-        }
+        TaskKind::Create
+        | TaskKind::Index { .. }
+        | TaskKind::ForeignKeys { .. }
+        | TaskKind::Objects => TaskResult::Done,
     }
 }
 

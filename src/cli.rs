@@ -1,10 +1,12 @@
 //! The command line: names, defaults and help texts. What a command does is in `commands/`.
 
+mod job;
 mod texts;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::job::{CloneArgs, JobArgs, Mode, PlanArgs, ProgressMode, Verify};
 use self::texts::EXAMPLES;
 pub use self::texts::EXIT_CODES;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -63,6 +65,8 @@ pub enum Output {
 pub enum Command {
     /// Copy a database and prove the copy, without a cluster
     Clone(CloneArgs),
+    /// Show what a migration would do, value by value: nothing is changed
+    Plan(PlanArgs),
     /// Show it on sample data: a cluster on this machine, two kills, a proof
     Demo(DemoArgs),
     /// Run a coordinator
@@ -91,7 +95,7 @@ pub enum Command {
     /// Workers of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
-    /// What an error code means and what to do
+    /// What an error code or a loss code means and what to do
     Explain(ExplainArgs),
     /// Print a completion script for a shell
     Completions {
@@ -112,91 +116,6 @@ pub enum Command {
     /// Write generated pages
     #[command(hide = true)]
     Docs(DocsArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-URLs: sqlite:PATH, mysql://USER:PASSWORD@HOST:PORT/DATABASE, mariadb://… (the same). A password may
-also come from STERNA_SOURCE_PASSWORD and STERNA_TARGET_PASSWORD, where no process list shows it.
-
-The same command again resumes. Ctrl-C stops cleanly; a second one leaves at once, which loses
-nothing but time.
-
-Examples:
-  sterna clone sqlite:app.db sqlite:copy.db
-  sterna clone mysql://me@db1/shop mysql://me@db2/shop -x '*_tmp' --target-mode recreate
-  sterna clone mariadb://me@db1/shop sqlite:shop.db -t orders -t 'customer*' -o json")]
-pub struct CloneArgs {
-    /// URL of the database to read
-    pub source: String,
-    /// URL of the database to write
-    pub target: String,
-    /// Only tables that match (may be repeated)
-    #[arg(short = 't', long = "table", value_name = "GLOB")]
-    pub tables: Vec<String>,
-    /// No tables that match (may be repeated)
-    #[arg(short = 'x', long = "exclude", value_name = "GLOB")]
-    pub exclude: Vec<String>,
-    /// Workers in this process
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub workers: u32,
-    /// Partitions one worker copies at a time
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub slots: u32,
-    /// What to do with tables that are at the target already
-    #[arg(long, value_enum, default_value_t = Mode::RequireEmpty)]
-    pub target_mode: Mode,
-    /// Where the progress is kept [default: a directory of its own for each source and target
-    /// below $XDG_STATE_HOME/sterna]
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// How the result is proven
-    #[arg(long, value_enum, default_value_t = Verify::Full)]
-    pub verify: Verify,
-    /// Accept that the source is written to meanwhile: the copy then shows no single moment
-    #[arg(long)]
-    pub allow_changing_source: bool,
-    /// Size of a partition, the unit of commit and of retry
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
-    #[arg(value_parser = common::job_file::parse_bytes)]
-    pub partition_size: u64,
-    /// How progress is shown on stderr
-    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
-    pub progress: ProgressMode,
-}
-
-/// [`common::job::TargetMode`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Refuse if one of them is there
-    RequireEmpty,
-    /// Add rows to them
-    Append,
-    /// Empty them first
-    Truncate,
-    /// Drop and create them
-    Recreate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Verify {
-    /// Read every row of the target back and compare
-    Full,
-    /// Don't; the report says so
-    None,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProgressMode {
-    /// bar in a terminal, else plain
-    Auto,
-    /// A bar for each running table
-    Bar,
-    /// A line every few seconds
-    Plain,
-    /// A JSON object every second
-    Json,
-    None,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -434,13 +353,13 @@ pub enum NodeCommand {
 
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// As printed in the error: ST3001 [default: list all]
+    /// As printed in the error or by `sterna plan`: ST3001, zero-date [default: list all]
     pub code: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DocsArgs {
-    /// `errors` or `cli`
+    /// `errors`, `cli` or `types`
     pub kind: String,
     pub dir: PathBuf,
 }

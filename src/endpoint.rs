@@ -1,15 +1,19 @@
-//! URLs as the user types them: the password taken out, SQLite paths made absolute; and the
-//! command line without secrets, for messages.
+//! URLs as the user types them: the password taken out, SQLite paths made absolute, one spelling
+//! for each scheme; and the command line without secrets, for messages.
 
 use clap::Parser;
 use common::code::{Code, Failure};
 use common::job::{Endpoint, SecretRef};
-use common::job_file::has_password;
+use common::job_file::{has_password, has_secret_option};
 use secrecy::SecretString;
 use url::Url;
 
 use crate::cli::Cli;
 use crate::error::Result;
+
+/// What a URL may look like, for messages.
+const URL_FORMS: &str = "sqlite:PATH, mysql://USER@HOST:PORT/DB, mariadb://… (the same) or \
+                         postgres://USER@HOST:PORT/DB?schema=S";
 
 /// An endpoint that may enter the log, and the password that may not.
 pub struct Taken {
@@ -32,8 +36,7 @@ pub fn password_variable(role: &str) -> String {
 fn take_with(role: &str, text: &str, variable: Option<String>) -> Result<Taken> {
     let usage = |what: String| Failure::new(Code::Usage, format!("the {role}'s URL {what}"));
     let Some((scheme, rest)) = text.split_once(':') else {
-        let what = "has no scheme: use sqlite:PATH, mysql://USER@HOST:PORT/DB or mariadb://…";
-        return Err(usage(what.to_owned()));
+        return Err(usage(format!("has no scheme: use {URL_FORMS}")));
     };
     match scheme {
         "sqlite" => Ok(Taken {
@@ -43,7 +46,7 @@ fn take_with(role: &str, text: &str, variable: Option<String>) -> Result<Taken> 
             },
             password: None,
         }),
-        "mysql" | "mariadb" => {
+        "mysql" | "mariadb" | "postgres" | "postgresql" => {
             let (url, typed) = server_url(text).map_err(usage)?;
             let password = typed.or(variable).map(SecretString::from);
             let reference = SecretRef::Session(role.to_owned());
@@ -53,10 +56,7 @@ fn take_with(role: &str, text: &str, variable: Option<String>) -> Result<Taken> 
             };
             Ok(Taken { endpoint, password })
         }
-        _ => Err(usage(
-            "has an unknown scheme: use sqlite:PATH, mysql://USER@HOST:PORT/DB or mariadb://…"
-                .to_owned(),
-        )),
+        _ => Err(usage(format!("has an unknown scheme: use {URL_FORMS}"))),
     }
 }
 
@@ -94,14 +94,27 @@ fn server_url(text: &str) -> std::result::Result<(String, Option<String>), Strin
     if url.fragment().is_some() {
         return Err(format!("has a part after #; {hint}"));
     }
+    if has_secret_option(text) {
+        let what = "has a password, or the way to one, among its options";
+        return Err(format!("{what}: write USER:PASSWORD@HOST; {hint}"));
+    }
     let password = url.password().map(decode).transpose()?;
     // A URL with a host, checked above, can have its password removed.
     let _ = url.set_password(None);
-    let clean = url.to_string();
+    let clean = one_spelling(url.as_str());
     if has_password(&clean) || url.path().contains('@') {
         return Err(format!("has more than one place for a password; {hint}"));
     }
     Ok((clean, password))
+}
+
+/// `postgresql://` and `postgres://` are one thing: the same two databases have one state
+/// directory, and a target that is the source is found out.
+pub fn one_spelling(url: &str) -> String {
+    match url.strip_prefix("postgresql://") {
+        Some(rest) => format!("postgres://{rest}"),
+        None => url.to_owned(),
+    }
 }
 
 /// `%40` -> `@`.
@@ -123,7 +136,7 @@ fn decode(text: &str) -> std::result::Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "has a password that is not UTF-8".to_owned())
 }
 
-/// The text with the password of every URL in it replaced.
+/// The text with the password of every URL in it taken out.
 pub fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -132,6 +145,10 @@ pub fn redact(text: &str) -> String {
         clean.push_str(before);
         let end = after.find([' ', '\'', '"', '\n']).unwrap_or(after.len());
         let (word, tail) = after.split_at(end);
+        let word = match (has_secret_option(word), word.split_once('?')) {
+            (true, Some((place, _))) => format!("{place}?…"),
+            _ => word.to_owned(),
+        };
         match word.rsplit_once('@') {
             Some((info, host)) => {
                 let user = info.split(':').next().unwrap_or_default();
@@ -139,7 +156,7 @@ pub fn redact(text: &str) -> String {
                 clean.push('@');
                 clean.push_str(host);
             }
-            None => clean.push_str(word),
+            None => clean.push_str(&word),
         }
         rest = tail;
     }
@@ -199,6 +216,12 @@ mod tests {
             ("mariadb://me@db1/shop", Some("from-env"))
         );
         assert_eq!(taken("mysql://me@h/d", None).1, None);
+        let (url, password) = taken("postgresql://me:s%3Fc@db1:5433/shop?schema=Ü", None);
+        assert_eq!(url, "postgres://me@db1:5433/shop?schema=%C3%9C");
+        assert_eq!(password.as_deref(), Some("s?c"));
+        let (url, password) = taken("postgres://me@[::1]/shop?sslmode=require", Some("env"));
+        assert_eq!(url, "postgres://me@[::1]/shop?sslmode=require");
+        assert_eq!(password.as_deref(), Some("env"));
     }
 
     #[test]
@@ -211,6 +234,11 @@ mod tests {
             "mysql://u:hun%ter2@h/d",
             "oracle://u:hunter2@h/d",
             "mysql://h/d?password=hunter2",
+            "postgres://u@h/d?sslmode=require&password=hunter2",
+            "postgresql://u@h/d?PASS%57ORD=hunter2",
+            "postgres://u@h/d?passfile=/home/hunter2",
+            "postgres://u:hun/ter2@h/d?schema=s",
+            "postgres://u:hunter2@h",
         ] {
             let failure = take_with("source", text, None).err().expect(text);
             assert_eq!(failure.code, Code::Usage);
@@ -232,6 +260,10 @@ mod tests {
     fn the_command_to_resume_has_no_password() {
         assert_eq!(redact("mysql://me:a@b@h/d x"), "mysql://me@h/d x");
         assert_eq!(redact("sqlite:a"), "sqlite:a");
+        assert_eq!(
+            redact("'postgres://u@h/d?schema=s' postgres://u:p@h/d?a=b&password=x"),
+            "'postgres://u@h/d?schema=s' postgres://u@h/d?…"
+        );
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote("-x"), "-x");
         assert_eq!(quote("*_tmp"), "'*_tmp'");

@@ -32,6 +32,7 @@ pub fn read_job(path: &Path) -> Result<JobSpec> {
         if end.url.starts_with("sqlite:") {
             end.url = endpoint::take(role, &end.url)?.endpoint.url;
         }
+        end.url = endpoint::one_spelling(&end.url);
     }
     Ok(spec)
 }
@@ -244,42 +245,4 @@ impl<'de> Visitor<'de> for YamlVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOML: &str = "name = \"shop\"\n[source]\nurl = \"sqlite:/a.db\"\n[target]\n\
-                        url = \"sqlite:/b.db\"\nmode = \"recreate\"\n[tables]\ninclude = [\"a*\"]\n";
-    const YAML: &str = "name: shop\nsource:\n  url: sqlite:/a.db\ntarget:\n  url: sqlite:/b.db\n  \
-                        mode: recreate\ntables:\n  include: [\"a*\"]\n";
-    const JSON: &str = r#"{"name": "shop", "source": {"url": "sqlite:/a.db"},
-        "target": {"url": "sqlite:/b.db", "mode": "recreate"}, "tables": {"include": ["a*"]}}"#;
-
-    #[test]
-    fn three_syntaxes_give_one_job() {
-        let read = |name: &str, text| {
-            let root = tree(Path::new(name), text).expect(name);
-            job_file::read(&root).expect(name)
-        };
-        let spec = read("a.toml", TOML);
-        assert_eq!(spec.include, ["a*"]);
-        assert_eq!(read("a.yaml", YAML), spec);
-        assert_eq!(read("a.json", JSON), spec);
-    }
-
-    #[test]
-    fn problems_have_the_lines_of_the_file() {
-        let lines = |name: &str, text: &str| -> Vec<u32> {
-            let found = tree(Path::new(name), text).and_then(|root| job_file::read(&root));
-            let problems = found.expect_err(name);
-            problems.iter().map(|problem| problem.line).collect()
-        };
-        let toml =
-            "nam = \"x\"\n\n[source]\nurl = 5\n[target]\nurl = \"sqlite:/b\"\nmode = \"no\"\n";
-        assert_eq!(lines("a.toml", toml), [1, 1, 4, 7]);
-        let yaml = "nam: x\n\nsource:\n  url: 5\ntarget:\n  url: sqlite:/b\n  mode: 'no'\n";
-        assert_eq!(lines("a.yaml", yaml), [1, 1, 4, 7]);
-        assert_eq!(lines("a.toml", "a = \n\nb = = 2\n"), [1, 3]);
-        assert_eq!(lines("a.yaml", "name: x\nname: y\n"), [2]);
-        assert_eq!(lines("a.json", "{\"a\": 1,\n oops}"), [2]);
-    }
-}
+mod tests;

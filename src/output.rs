@@ -11,10 +11,13 @@ use serde_json::Value;
 
 use crate::error::Result;
 
-/// Prints a line on stdout. A closed pipe is an error that ends the command.
+/// Prints a line on stdout. A reader that has seen enough (`| head`) is no error.
 pub fn line(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end_matches('\n')).map_err(gone)
+    match writeln!(stdout, "{}", text.trim_end_matches('\n')) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(gone),
+    }
 }
 
 fn gone(error: std::io::Error) -> Failure {
@@ -57,6 +60,14 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     let text = table.to_string();
     let lines = text.lines().map(str::trim_end);
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Columns of the terminal: as COLUMNS says, as it is, or 100 where there is none.
+pub fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok();
+    let said = said.and_then(|columns| columns.parse::<usize>().ok());
+    let found = said.or_else(|| Table::new().width().map(usize::from));
+    found.filter(|columns| *columns > 0).unwrap_or(100)
 }
 
 /// A field of a JSON object as a table shows it; `-` when it isn't there.

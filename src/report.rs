@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use common::cut::{AcceptedLoss, Cut};
 use common::job::VerifyMode;
 use common::state::SourceProof;
-use common::status::JobStatus;
+use common::status::{JobStatus, TableStatus};
 use serde_json::json;
 
 use crate::output;
@@ -19,9 +20,10 @@ pub fn text(status: &JobStatus, verify: VerifyMode) -> String {
             output::bytes(table.bytes_copied),
             table.partitions.to_string(),
             if table.verified { "yes" } else { "no" }.to_owned(),
+            table.cut.as_ref().map_or_else(String::new, Cut::to_string),
         ]
     });
-    let headers = ["TABLE", "#ROWS", "#BYTES", "#PARTITIONS", "VERIFIED"];
+    let headers = ["TABLE", "#ROWS", "#BYTES", "#PARTITIONS", "VERIFIED", "CUT"];
     let mut lines = vec![output::table(&headers, rows.collect()), String::new()];
     let time = took(status);
     let mut sum = format!(
@@ -44,10 +46,24 @@ pub fn text(status: &JobStatus, verify: VerifyMode) -> String {
             "redone    {redone} partitions, after a loss or a failure"
         ));
     }
+    lines.extend({ accepted(status).into_iter() }.map(|loss| format!("accepted  {loss}")));
     for note in &status.notes {
         lines.push(format!("note      {note}"));
     }
     lines.join("\n")
+}
+
+/// The losses that the user accepted, a line each; what happened to how many values isn't counted.
+pub fn accepted(status: &JobStatus) -> Vec<String> {
+    let of_table = |table: &TableStatus| {
+        let name = table.target.clone();
+        let losses = table.accepted.iter().map(move |one| {
+            let AcceptedLoss { column, code } = one;
+            format!("{code} in {name}.{column}: {}", code.accepted())
+        });
+        losses.collect::<Vec<String>>()
+    };
+    status.tables.iter().flat_map(of_table).collect()
 }
 
 /// The report for scripts: the status and what follows from it.
@@ -62,6 +78,8 @@ pub fn json(status: &JobStatus, verify: VerifyMode) -> serde_json::Value {
         "verified": status.verified,
         "proof": proof(status, verify),
         "source_proof": status.source_proof,
+        "losses_accepted": accepted(status),
+        "notes": status.notes,
     });
     value
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::harness::lab::{self, Kind, Lab};
 use crate::harness::process::{Dir, Finished, Sterna, clone, soon};
 use crate::harness::wait::secs;
 use crate::harness::{dataset, leftovers, oracle, server};
@@ -360,4 +361,107 @@ async fn no_cluster_no_job() {
     refused(&finished, 6, "ST1005");
     let finished = cluster.sterna(&["cancel", "-j", "nobody"]).run().await;
     refused(&finished, 6, "ST1005");
+}
+
+/// Tables of a MariaDB database; a refused job leaves none.
+async fn tables(database: &lab::Database) -> Vec<String> {
+    use mysql_async::prelude::Queryable;
+    let mut conn = lab::mysql(&database.url).await;
+    conn.query("SHOW TABLES").await.expect("a list")
+}
+
+/// A plan and a copy of what can't be moved: both are refused with the same exit status, name the
+/// thing, and leave the target as it was.
+async fn refused_twice(lab: &Lab, from: &lab::Database, args: &[&str], exit: i32, word: &str) {
+    let to = lab.database(Kind::Mariadb, "copy").await;
+    let plan = Sterna::new(lab.dir.path(), &["plan", &from.url, &to.url]).args(args);
+    let planned = plan.run().await;
+    assert_eq!(planned.code, exit, "{planned}");
+    assert!(planned.stderr.contains(word), "no {word:?}: {planned}");
+    let copied = lab.clone(from, &to, args).run().await;
+    assert_eq!(copied.code, exit, "{copied}");
+    assert!(copied.stderr.contains(word), "no {word:?}: {copied}");
+    assert_eq!(tables(&to).await, Vec::<String>::new());
+    lab.no_leftovers(&to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_t_be_moved_exactly_is_named_before_anything_is_changed() {
+    let Some(lab) = Lab::new(&[Kind::Mariadb]).await else {
+        return;
+    };
+    let sqlite = async |statement: &str| {
+        let from = lab.database(Kind::Sqlite, "odd").await;
+        from.exec(&[statement]).await;
+        from
+    };
+    // A name longer than the 64 characters there are.
+    let long = "n".repeat(70);
+    let create = format!("CREATE TABLE {long} (id INTEGER NOT NULL PRIMARY KEY)");
+    let from = sqlite(&create).await;
+    refused_twice(&lab, &from, &[], 8, &long).await;
+    let create = format!("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {long} TEXT)");
+    let from = sqlite(&create).await;
+    refused_twice(&lab, &from, &[], 8, &long).await;
+    // A cast that changes values is refused until it is accepted by name.
+    let from = sqlite("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, word TEXT)").await;
+    let cast = ["--cast", "text=int"];
+    refused_twice(&lab, &from, &cast, 8, "t.word").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_mean_nothing_are_usage_errors() {
+    let dir = Dir::new();
+    let source = dataset::shop_sqlite(&dir.file("shop.db")).await;
+    let target = format!("sqlite:{}", dir.file("copy.db"));
+    for (args, word) in [
+        (["--accept", "zero-dates:a.b"], "did you mean zero-date?"),
+        (["--accept", "no-such-thing:a.b"], "nul-in-text"),
+        (["--accept", "zero-date"], "TABLE.COLUMN"),
+        (["--cast", "text"], "FROM=TO"),
+        (["--map-schema", "sales"], "FROM=TO"),
+        (["-f", "job.toml"], "cannot be used with"),
+    ] {
+        for verb in ["plan", "clone"] {
+            let command = Sterna::new(dir.path(), &[verb, &source, &target]);
+            let finished = command.args(&args).run().await;
+            assert_eq!(finished.code, 2, "{args:?}: {finished}");
+            assert!(finished.stderr.contains(word), "{args:?}: {finished}");
+        }
+    }
+    for bad in [
+        "postgres://",
+        "postgres://h",
+        "postgres://h/",
+        "postgresql://u@h/d?password=canary",
+        "postgres://u@h/d?pass%77ord=canary",
+        "postgres://u:can#ary@h/d",
+    ] {
+        let finished = clone(&dir, bad, &target).run().await;
+        refused(&finished, 2, "ST1001");
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(
+            !said.contains("canary") && !said.contains("can#ary"),
+            "{said}"
+        );
+    }
+    assert!(!Path::new(&dir.file("copy.db")).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_schema_that_isn_t_there() {
+    let Some(lab) = Lab::new(&[Kind::Postgres]).await else {
+        return;
+    };
+    let there = lab.database(Kind::Postgres, "there").await;
+    there.exec(&["CREATE TABLE t (id INT PRIMARY KEY)"]).await;
+    let other = lab.database(Kind::Postgres, "other").await;
+    let separator = if there.url.contains('?') { '&' } else { '?' };
+    let nowhere = format!("{}{separator}schema=not_there", there.url);
+    let target = format!("sqlite:{}", lab.dir.file("copy.db"));
+    let finished = clone(&lab.dir, &nowhere, &target).run().await;
+    assert_eq!(finished.code, 8, "{finished}");
+    assert!(finished.stderr.contains("not_there"), "{finished}");
+    assert!(!Path::new(&lab.dir.file("copy.db")).exists());
+    lab.no_leftovers(&other).await;
 }

@@ -68,6 +68,8 @@ codes! {
     Privileges = "ST2006", 4, "the user lacks a privilege that is needed", "nothing was lost; what was committed stays", "grant it with the statement above and run the same command";
     UnsupportedTable = "ST2007", 8, "a table can't be moved as it is", "nothing was changed", "exclude the table with -x";
     SourceFailed = "ST2008", 1, "reading the source failed", "nothing was lost; what was committed stays", "mend the cause and run the same command to resume";
+    RuleInvalid = "ST2010", 8, "a rule of the job doesn't fit the source", "nothing was changed", "mend the rules named above; docs/rules.md says what each can do";
+    LossNotAccepted = "ST2011", 8, "a column's values would change and that is not accepted", "nothing was changed", "accept it by name with --accept, choose another type, or drop the column in the job file";
     TargetNotEmpty = "ST3001", 8, "the target already holds tables of these names", "nothing was changed", "name an empty database, or choose --target-mode append, truncate or recreate";
     TargetReadOnly = "ST3002", 8, "the target can't be written to", "nothing was changed", "name a writable target";
     TargetRejected = "ST3003", 1, "the target rejected a statement", "the partition was rolled back; what was committed stays", "mend the cause and run the same command to resume";
@@ -76,6 +78,7 @@ codes! {
     TargetDiffers = "ST3006", 8, "a table of the target has other columns than planned", "nothing was changed", "choose --target-mode recreate, or mend the table";
     ValueChanged = "ST4001", 1, "the target would have changed a value", "the partition was rolled back; what was committed stays", "see the warning above; exclude the table or mend the value at the source";
     NotRepresentable = "ST4002", 1, "a value can't be written in the target's type", "the partition was rolled back; what was committed stays", "mend the value at the source, or exclude the table";
+    RuleFailed = "ST4003", 1, "a rule of the job can't be applied to a row", "the partition was rolled back; what was committed stays", "mend the expression so that it has an answer for that row, or mend the row at the source";
     Differences = "ST6001", 10, "the target differs from what was read at the source", "rows differ; the source is untouched", "find out who wrote to the target, then run again with --target-mode recreate";
     NotVerified = "ST6002", 11, "the result could not be verified", "the copy is complete but unproven", "run the same command again";
     InDoubt = "ST7001", 14, "a transaction's outcome is unknown", "it is prepared in the target and holds its locks", "see `sterna operator txn list`; run the same command to resolve it";

@@ -2,8 +2,11 @@
 //! by which the user may accept what happens to it. Nothing is changed without one.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::job_file::nearest;
 
 /// What becomes of a column's values in the target's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,10 +53,10 @@ losses! {
     DateRange = "date-range", "dates before the year 1, after 9999, or infinite", "becomes NULL";
     NulInText = "nul-in-text", "text with a NUL byte", "the NUL bytes are removed";
     NotANumber = "not-a-number", "NaN and infinite numbers", "becomes NULL";
-    NumberRange = "number-range", "numbers with more digits than the target's type", "is rounded to the digits there are; one too large still stops the job";
+    NumberRange = "number-range", "numbers and times beyond the target's type, or with more digits", "is rounded to the digits there are; one too large still stops the job";
     NegativeZero = "negative-zero", "the floating-point number -0", "becomes 0";
     StorageClass = "storage-class", "values of another kind than the column's type", "becomes what the source's own CAST makes of it";
-    TextLength = "text-length", "text longer than the target's type", "is cut off";
+    TextLength = "text-length", "text or bytes longer than the target's type", "is cut off";
     NotAMember = "not-a-member", "values that are not in an enumeration's list", "becomes NULL";
     InvalidText = "invalid-text", "text that is not valid in its character set", "the invalid bytes become U+FFFD";
     TypeCast = "type-cast", "a cast that may change values", "the target's type decides";
@@ -97,4 +100,80 @@ pub struct Acceptance {
     pub loss: Loss,
     /// Glob over `table.column` (or `schema.table.column`) of the source; `*` = every column.
     pub column: String,
+}
+
+impl FromStr for Loss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Loss, String> {
+        let found = Loss::ALL.iter().find(|loss| loss.code() == text);
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = Loss::ALL.iter().map(|loss| loss.code()).collect();
+            let hint = match nearest(text, &known) {
+                Some(near) => format!("did you mean {near}? "),
+                None => String::new(),
+            };
+            let known = known.join(", ");
+            format!("there is no loss {text:?}; {hint}The codes are {known}")
+        })
+    }
+}
+
+impl Acceptance {
+    /// Whether it accepts `loss` for a column of the source's table of this full name.
+    pub fn covers(&self, loss: Loss, table: &str, column: &str) -> bool {
+        let name = format!("{table}.{column}");
+        let matches = |glob: globset::Glob| glob.compile_matcher().is_match(&name);
+        self.loss == loss
+            && (self.column == "*" || globset::Glob::new(&self.column).is_ok_and(matches))
+    }
+}
+
+impl FromStr for Acceptance {
+    type Err = String;
+
+    /// `CODE:table.column`.
+    fn from_str(text: &str) -> Result<Acceptance, String> {
+        let (code, column) = text.split_once(':').unwrap_or((text, ""));
+        let loss: Loss = code.parse()?;
+        if column != "*" && !column.contains('.') {
+            return Err(format!(
+                "say for which column: {code}:TABLE.COLUMN, where both may be patterns, or {code}:*"
+            ));
+        }
+        match globset::Glob::new(column) {
+            Ok(_) => Ok(Acceptance {
+                loss,
+                column: column.to_owned(),
+            }),
+            Err(error) => Err(format!("{column:?} is not a pattern: {}", error.kind())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acceptance_names_a_loss_and_a_column() {
+        let accepted: Acceptance = "zero-date:orders.placed".parse().expect("valid");
+        assert_eq!(accepted.loss, Loss::ZeroDate);
+        assert_eq!(accepted.column, "orders.placed");
+        for text in [
+            "zero-date",
+            "zero-date:",
+            "zero-date:orders",
+            "zero-date:[.x",
+        ] {
+            assert!(text.parse::<Acceptance>().is_err(), "{text}");
+        }
+        assert!(accepted.covers(Loss::ZeroDate, "orders", "placed"));
+        assert!(!accepted.covers(Loss::ZeroDate, "archive.orders", "placed"));
+        assert!(!accepted.covers(Loss::DateRange, "orders", "placed"));
+        assert!(!accepted.covers(Loss::ZeroDate, "orders", "changed"));
+        let error = "zero-dates:*".parse::<Acceptance>().expect_err("unknown");
+        assert!(error.contains("did you mean zero-date?"), "{error}");
+        assert!(error.contains("nul-in-text"), "{error}");
+    }
 }

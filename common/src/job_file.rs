@@ -1,8 +1,12 @@
 //! A job file: from a tree of values with line numbers to a [`JobSpec`], or to every problem in it
 //! at once. Which syntax the tree came from (TOML, YAML, JSON) isn't known here; nothing is opened.
 
+mod rules;
+mod text;
+
 use std::collections::BTreeMap;
 
+pub use self::text::{nearest, parse_bytes};
 use crate::job::{Endpoint, JobSpec, SecretRef, TargetMode, VerifyMode};
 
 /// The version of the format described here.
@@ -157,6 +161,21 @@ impl Check {
         }
     }
 
+    /// False where it isn't there.
+    fn flag(&mut self, fields: &Fields<'_>, path: &str) -> bool {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        match fields.get(key) {
+            None => false,
+            Some(node) => match node.value {
+                Value::Bool(flag) => flag,
+                _ => {
+                    self.wrong_type(node, path, "true or false");
+                    false
+                }
+            },
+        }
+    }
+
     fn choice<T: Copy>(&mut self, fields: &Fields<'_>, path: &str, all: &[(&str, T)]) -> Option<T> {
         let text = self.text(fields, path, false)?;
         let found = all.iter().find(|(name, _)| *name == text);
@@ -172,7 +191,7 @@ impl Check {
     }
 
     fn job(&mut self, root: &Node) -> JobSpec {
-        const KEYS: [&str; 8] = [
+        const KEYS: [&str; 13] = [
             "version",
             "name",
             "source",
@@ -181,6 +200,11 @@ impl Check {
             "verify",
             "allow_changing_source",
             "chunk",
+            "accept",
+            "casts",
+            "schema_map",
+            "large_objects",
+            "table",
         ];
         let fields = self.fields(root, "", &KEYS);
         if let Some(node) = fields.get("version")
@@ -200,12 +224,8 @@ impl Check {
         if let Some(verify) = self.choice(&fields, "verify", &modes) {
             spec.verify = verify;
         }
-        if let Some(node) = fields.get("allow_changing_source") {
-            match node.value {
-                Value::Bool(allowed) => spec.allow_changing_source = allowed,
-                _ => self.wrong_type(node, "allow_changing_source", "true or false"),
-            }
-        }
+        spec.allow_changing_source = self.flag(&fields, "allow_changing_source");
+        spec.large_objects = self.flag(&fields, "large_objects");
         if let Some(node) = fields.get("tables") {
             let tables = self.fields(node, "tables", &["include", "exclude"]);
             spec.include = self.globs(&tables, "tables.include");
@@ -214,6 +234,7 @@ impl Check {
         if let Some(node) = fields.get("chunk") {
             self.chunk(node, &mut spec);
         }
+        self.changes(&fields, &mut spec);
         spec
     }
 
@@ -350,9 +371,39 @@ pub fn has_password(url: &str) -> bool {
         return false;
     };
     let in_user_info = rest.rsplit_once('@').is_some_and(|(u, _)| u.contains(':'));
-    let query = rest.split_once('?').map_or("", |(_, query)| query);
-    let keys = query.split('&').filter_map(|pair| pair.split('=').next());
-    in_user_info || { keys }.any(|key| matches!(key, "password" | "pwd" | "pass"))
+    in_user_info || has_secret_option(url)
+}
+
+/// Whether an option of a URL gives a password away, or leads to one: drivers read `%70` as `p`.
+pub fn has_secret_option(url: &str) -> bool {
+    const WORDS: [&str; 5] = ["pass", "pwd", "secret", "token", "credential"];
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut keys = query.split(['&', ';', '?', '#']).map(|pair| {
+        let key = pair.split('=').next().unwrap_or_default();
+        decode_lossy(key).to_lowercase()
+    });
+    keys.any(|key| WORDS.iter().any(|word| key.contains(word)))
+}
+
+/// `%40` -> `@`; whatever isn't two hex digits stays.
+fn decode_lossy(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let coded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, coded) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Puts a user into a URL that names none.
@@ -374,50 +425,6 @@ fn with_user(url: &str, user: &str) -> Result<String, String> {
         }
     }
     Ok(format!("{scheme}://{encoded}@{rest}"))
-}
-
-/// `64MiB`, `500kB`, `1GiB`, `4096B`.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a size, as in \"64MiB\"");
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .ok_or_else(|| format!("{text:?} is a bare number, write the unit: \"{text}B\""))?;
-    let (digits, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim() {
-        "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).ok_or_else(wrong)
-}
-
-/// The known word that `text` was most likely meant to be.
-pub fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|word| (distance(text, word), *word));
-    let (distance, word) = scored.min()?;
-    (distance <= 1 + word.len() / 4).then_some(word)
-}
-
-/// Letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@
 //! | lease, epoch, transaction T | [`epoch`] |
 //! | replicated state, commands | [`state`] |
 //! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
-//! | rows, canonical cells, digest | [`value`], [`digest`] |
+//! | rows, canonical cells, digest | [`value`], [`json`], [`digest`] |
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
 pub mod code;
+pub mod cut;
 pub mod detect;
 pub mod digest;
 pub mod directive;
@@ -25,6 +26,7 @@ pub mod fidelity;
 pub mod id;
 pub mod job;
 pub mod job_file;
+pub mod json;
 pub mod limits;
 pub mod mapping;
 pub mod naming;
@@ -34,6 +36,7 @@ pub mod retry;
 pub mod rules;
 pub mod schedule;
 pub mod schema;
+pub mod shape;
 pub mod state;
 pub mod status;
 pub mod task;

@@ -40,6 +40,8 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
 /// Deadline of one statement that should be quick (fence, ledger, catalogue).
 pub const STATEMENT_DEADLINE_MS: u64 = 30_000;
+/// One query of a source's catalogue: tens of thousands of tables on a busy server.
+pub const CATALOG_DEADLINE_MS: u64 = 180_000;
 /// Lock wait in the target while the fence is taken; then recover, then retry.
 pub const LOCK_WAIT_MS: u64 = 3_000;
 /// How long `begin` goes on resolving older transactions before it gives the unit back.

@@ -13,6 +13,7 @@ use crate::rules::TableRule;
 use crate::schema::{
     Catalog, CellForm, EndpointFacts, KeyRange, KeySample, SchemaObject, TableSchema,
 };
+use crate::shape;
 
 /// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,36 +95,41 @@ impl Plan {
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
-    let form = if same_engine {
-        CellForm::Native
-    } else {
-        CellForm::Canonical
-    };
-    let schemas: Vec<&TableSchema> = catalog.tables.iter().map(|table| &table.schema).collect();
+    let mut catalog = catalog;
+    let (from, to) = (catalog.source.engine, catalog.target.engine);
+    let mut notes = std::mem::take(&mut catalog.notes);
+    for table in &mut catalog.tables {
+        notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
+    }
+    let shaping = shape::shape(&catalog, spec)?;
+    let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
-    let mut notes: Vec<String> = catalog.notes.into_iter().chain(mapped.notes).collect();
-    let objects = match same_engine {
-        true => catalog.objects,
+    notes.extend(shaping.notes);
+    notes.extend(mapped.notes);
+    let other_flavour = mapping::other_flavour(&catalog.source, &catalog.target);
+    let objects = match same_engine && !other_flavour {
+        true => shape::objects(catalog.objects, &catalog.tables, spec, &mut notes),
         false => {
             notes.extend(catalog.objects.iter().map(not_carried));
             Vec::new()
         }
     };
     let writers = slots.min(catalog.target.writers_max).max(1);
+    let shapes = shaping.tables.into_iter().zip(mapped.tables);
     let tables: Vec<TablePlan> = (0u32..)
         .zip(catalog.tables)
-        .zip(mapped.tables)
-        .map(|((no, table), (target, columns))| {
+        .zip(shapes)
+        .map(|((no, table), (shape, (target, columns)))| {
             let bytes = table.schema.bytes_estimate;
             let n = partitions_of(bytes, spec.partition_bytes, spec.split_bytes_min, writers);
             TablePlan {
                 split: split(no, table.key, n, seed),
                 source: table.schema,
-                shaped: None,
+                shaped: shape.rule.as_ref().map(|_| shape.schema),
                 target,
-                form,
+                form: shape.form,
                 columns,
-                rule: None,
+                rule: shape.rule,
             }
         })
         .collect();
@@ -149,7 +155,8 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     Ok(plan)
 }
 
-fn not_carried(object: &SchemaObject) -> String {
+/// What a plan says of an object that is left behind.
+pub fn not_carried(object: &SchemaObject) -> String {
     format!(
         "{} {} is not carried to another engine",
         object.kind, object.name

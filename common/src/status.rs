@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Failure;
+use crate::cut::{AcceptedLoss, Cut, accepted};
 use crate::detect::Health;
 use crate::epoch::{Epoch, TxnId, Unit};
 use crate::id::{JobId, Millis, PartitionNo, WorkerId};
@@ -51,6 +52,15 @@ pub struct JobStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableStatus {
     pub name: String,
+    /// What it is called in the target.
+    #[serde(default)]
+    pub target: String,
+    /// How it was cut into partitions; None = an older coordinator answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+    /// Losses the user accepted for its columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<AcceptedLoss>,
     pub rows_estimated: u64,
     pub bytes_estimated: u64,
     pub rows_copied: u64,
@@ -371,6 +381,9 @@ fn tables_of(job: &Job) -> Vec<TableStatus> {
     let pairs = plan.tables.iter().zip(&job.totals);
     let status = pairs.map(|(table, totals)| TableStatus {
         name: table.source.full_name(),
+        target: table.target.full_name(),
+        cut: Some(Cut::of(table, &job.spec)),
+        accepted: accepted(&table.columns),
         rows_estimated: table.source.rows_estimate,
         bytes_estimated: table.source.bytes_estimate,
         rows_copied: totals.digest.rows,

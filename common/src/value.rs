@@ -1,9 +1,11 @@
 //! Rows on their way: one buffer, cell lengths beside it, no allocation per cell; and the
 //! canonical bytes a digest is made of.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 
 use crate::digest::{Digest, RowHasher};
+use crate::json;
 use crate::limits;
 use crate::schema::{CanonicalType, CellForm};
 
@@ -16,6 +18,8 @@ pub struct RowBatch {
     data: Vec<u8>,
     /// Length of each cell; `NULL` for NULL.
     lengths: Vec<u32>,
+    /// Rows of a table that has no column to copy: there is nothing else to them.
+    bare_rows: usize,
 }
 
 impl RowBatch {
@@ -24,7 +28,14 @@ impl RowBatch {
             columns,
             data: Vec::new(),
             lengths: Vec::new(),
+            bare_rows: 0,
         }
+    }
+
+    /// Appends a row to a batch without columns.
+    pub fn push_bare_row(&mut self) {
+        debug_assert_eq!(self.columns, 0);
+        self.bare_rows += 1;
     }
 
     pub fn push_null(&mut self) {
@@ -55,7 +66,8 @@ impl RowBatch {
 
     /// Whole rows; a reader ends a row before it hands the batch on.
     pub fn rows(&self) -> usize {
-        self.lengths.len().checked_div(self.columns).unwrap_or(0)
+        let rows = self.lengths.len().checked_div(self.columns);
+        rows.unwrap_or(self.bare_rows)
     }
 
     /// Bytes of all cells.
@@ -64,12 +76,13 @@ impl RowBatch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lengths.is_empty()
+        self.lengths.is_empty() && self.bare_rows == 0
     }
 
     /// Time to hand the batch on.
     pub fn is_full(&self) -> bool {
-        self.data.len() >= limits::BATCH_BYTES || self.lengths.len() >= limits::BATCH_BYTES / 8
+        let cells = self.lengths.len().max(self.bare_rows);
+        self.data.len() >= limits::BATCH_BYTES || cells >= limits::BATCH_BYTES / 8
     }
 
     /// The cells in order, row after row; None = NULL.
@@ -151,10 +164,14 @@ pub struct DigestColumn {
 #[derive(Clone, Copy, Debug)]
 enum Rule {
     AsIs,
+    Bool,
     Decimal,
     Fraction,
     Float32,
     Float64,
+    Json,
+    Uuid,
+    Inet,
 }
 
 impl DigestColumn {
@@ -165,7 +182,15 @@ impl DigestColumn {
             (_, CanonicalType::Float32) => Rule::Float32,
             (_, CanonicalType::Float64) => Rule::Float64,
             (CellForm::Native, _) => Rule::AsIs,
-            (_, CanonicalType::Decimal { .. }) => Rule::Decimal,
+            (_, CanonicalType::Bool) => Rule::Bool,
+            // MySQL pads a ZEROFILL integer.
+            (
+                _,
+                CanonicalType::Int { .. } | CanonicalType::Decimal { .. } | CanonicalType::Numeric,
+            ) => Rule::Decimal,
+            (_, CanonicalType::Json) => Rule::Json,
+            (_, CanonicalType::Uuid) => Rule::Uuid,
+            (_, CanonicalType::Inet) => Rule::Inet,
             (
                 _,
                 CanonicalType::Time { .. }
@@ -177,23 +202,38 @@ impl DigestColumn {
         DigestColumn { tag, rule }
     }
 
-    /// The cell's canonical bytes. A float that doesn't parse is taken as it is, so that it
-    /// differs from every number instead of being equal to one.
+    /// The cell's canonical bytes. A cell that isn't of its type is taken as it is, so that it
+    /// differs from every value instead of being equal to one.
     pub fn canonical<'a>(&self, cell: &'a [u8]) -> Cow<'a, [u8]> {
         match self.rule {
             Rule::AsIs => Cow::Borrowed(cell),
             Rule::Decimal => canonical_decimal(cell),
             Rule::Fraction => Cow::Borrowed(strip_fraction(cell)),
+            // There is one NaN: no engine tells them apart.
             Rule::Float32 => match parse::<f32>(cell) {
-                Some(float) => Cow::Owned(float.to_bits().to_be_bytes().to_vec()),
+                Some(float) if float.is_nan() => owned(f32::NAN.to_bits().to_be_bytes()),
+                Some(float) => owned(float.to_bits().to_be_bytes()),
                 None => Cow::Borrowed(cell),
             },
             Rule::Float64 => match parse::<f64>(cell) {
-                Some(float) => Cow::Owned(float.to_bits().to_be_bytes().to_vec()),
+                Some(float) if float.is_nan() => owned(f64::NAN.to_bits().to_be_bytes()),
+                Some(float) => owned(float.to_bits().to_be_bytes()),
                 None => Cow::Borrowed(cell),
             },
+            Rule::Bool => match cell {
+                b"t" | b"true" => Cow::Borrowed(b"1"),
+                b"f" | b"false" => Cow::Borrowed(b"0"),
+                cell => Cow::Borrowed(cell),
+            },
+            Rule::Json => json::canonical(cell),
+            Rule::Uuid => canonical_uuid(cell),
+            Rule::Inet => canonical_inet(cell),
         }
     }
+}
+
+fn owned<const N: usize>(bytes: [u8; N]) -> Cow<'static, [u8]> {
+    Cow::Owned(bytes.to_vec())
 }
 
 fn parse<T: std::str::FromStr>(cell: &[u8]) -> Option<T> {
@@ -233,6 +273,49 @@ fn canonical_decimal(cell: &[u8]) -> Cow<'_, [u8]> {
     }
     text.extend_from_slice(digits);
     Cow::Owned(text)
+}
+
+fn canonical_uuid(cell: &[u8]) -> Cow<'_, [u8]> {
+    let hyphens = [8, 13, 18, 23];
+    let exact = |(at, byte): (usize, &u8)| match hyphens.contains(&at) {
+        true => *byte == b'-',
+        false => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    if cell.len() == 36 && cell.iter().enumerate().all(exact) {
+        return Cow::Borrowed(cell);
+    }
+    let bare = cell
+        .strip_prefix(b"{")
+        .and_then(|cell| cell.strip_suffix(b"}"))
+        .unwrap_or(cell);
+    let digits: Vec<u8> = bare.iter().copied().filter(|byte| *byte != b'-').collect();
+    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Cow::Borrowed(cell);
+    }
+    let mut text = digits.to_ascii_lowercase();
+    for at in hyphens {
+        text.insert(at, b'-');
+    }
+    Cow::Owned(text)
+}
+
+fn canonical_inet(cell: &[u8]) -> Cow<'_, [u8]> {
+    let parts = || -> Option<(IpAddr, Option<u8>)> {
+        let text = std::str::from_utf8(cell).ok()?;
+        match text.split_once('/') {
+            Some((address, prefix)) => Some((address.parse().ok()?, Some(prefix.parse().ok()?))),
+            None => Some((text.parse().ok()?, None)),
+        }
+    };
+    let Some((address, prefix)) = parts() else {
+        return Cow::Borrowed(cell);
+    };
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    match prefix {
+        Some(prefix) if prefix > whole => Cow::Borrowed(cell),
+        Some(prefix) if prefix < whole => Cow::Owned(format!("{address}/{prefix}").into_bytes()),
+        _ => Cow::Owned(address.to_string().into_bytes()),
+    }
 }
 
 /// Tags are part of the digest's definition: never renumber.
@@ -293,6 +376,64 @@ mod tests {
     }
 
     #[test]
+    fn numbers_without_a_bound_are_decimals_and_a_few_words() {
+        for (given, expected) in [
+            ("1.500000", "1.5"),
+            ("0", "0"),
+            ("-0.000", "0"),
+            ("NaN", "NaN"),
+            ("-Infinity", "-Infinity"),
+        ] {
+            assert_eq!(
+                canonical(CanonicalType::Numeric, given),
+                expected,
+                "{given}"
+            );
+        }
+        let int = CanonicalType::Int {
+            bits: 32,
+            unsigned: true,
+        };
+        assert_eq!(canonical(int, "00042"), "42");
+        assert_eq!(canonical(CanonicalType::Bool, "t"), "1");
+        assert_eq!(canonical(CanonicalType::Bool, "0"), "0");
+    }
+
+    #[test]
+    fn addresses_and_uuids_have_one_spelling() {
+        let uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        for given in [
+            uuid,
+            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            "{a0eebc999c0b4ef8bb6d6bb9bd380a11}",
+        ] {
+            assert_eq!(canonical(CanonicalType::Uuid, given), uuid, "{given}");
+        }
+        assert_eq!(canonical(CanonicalType::Uuid, "no uuid"), "no uuid");
+        for (given, expected) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1/32", "10.0.0.1"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("2001:DB8:0:0::1", "2001:db8::1"),
+            ("::/0", "::/0"),
+            ("::1/128", "::1"),
+            ("10.0.0.1/33", "10.0.0.1/33"),
+            ("host", "host"),
+        ] {
+            assert_eq!(canonical(CanonicalType::Inet, given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn documents_are_compared_as_documents() {
+        let column = DigestColumn::new(&CanonicalType::Json, CellForm::Canonical);
+        let same = column.canonical(b"{\"b\": 1.0, \"a\": 2}").into_owned();
+        assert_eq!(column.canonical(b"{\"a\":2,\"b\":1}"), same);
+        let native = DigestColumn::new(&CanonicalType::Json, CellForm::Native);
+        assert_eq!(&*native.canonical(b"{ }"), b"{ }");
+    }
+
+    #[test]
     fn fractions_of_seconds_lose_only_trailing_zeros() {
         let ty = CanonicalType::DateTime { fraction: 6 };
         assert_eq!(
@@ -311,11 +452,24 @@ mod tests {
         let double = DigestColumn::new(&CanonicalType::Float64, CellForm::Native);
         assert_eq!(double.canonical(b"1e2"), double.canonical(b"100.0"));
         assert_ne!(double.canonical(b"-0"), double.canonical(b"0"));
+        assert_eq!(double.canonical(b"NaN"), double.canonical(b"-nan"));
         let single = DigestColumn::new(&CanonicalType::Float32, CellForm::Native);
         assert_eq!(
             single.canonical(b"0.1"),
             single.canonical(b"0.10000000149011612")
         );
+    }
+
+    #[test]
+    fn rows_without_columns_are_counted() {
+        let mut batch = RowBatch::new(0);
+        assert!(batch.is_empty());
+        batch.push_bare_row();
+        batch.push_bare_row();
+        assert_eq!((batch.rows(), batch.is_empty()), (2, false));
+        let mut digest = Digest::default();
+        batch.digest_into(&[], &mut RowHasher::default(), &mut digest);
+        assert_eq!(digest.rows, 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ Exit codes (never reused; an unknown one other than 0 means failure):
     5  source, target or cluster can't be reached
     6  no such job, worker or member
     7  wrong state or conflict (already running, exists, cancelled)
-    8  a check failed before anything was changed
+    8  a check failed before anything was changed, or a plan would be refused
    10  the target differs from the source
    11  the result could not be verified
    14  a transaction's outcome is unknown: an operator is needed
@@ -24,8 +24,9 @@ Exit codes (never reused; an unknown one other than 0 means failure):
 pub const EXAMPLES: &str = "\
 Examples:
   sterna demo                                            see it survive kill -9
-  sterna clone sqlite:app.db mysql://me@db1/app          copy, then prove the copy
+  sterna plan sqlite:app.db postgres://me@db1/app        what a copy would do, value by value
+  sterna clone sqlite:app.db postgres://me@db1/app       copy, then prove the copy
   sterna apply -f job.toml --wait-for Completed          the same on a cluster
   sterna status -j shop -o json
 
-`sterna help exit-codes` lists the exit codes, `sterna explain CODE` an error.";
+`sterna help exit-codes` lists the exit codes, `sterna explain CODE` an error or a loss.";

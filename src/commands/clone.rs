@@ -8,16 +8,15 @@ use common::job::{JobSpec, TargetMode, VerifyMode};
 use common::state::{Intent, Phase};
 use common::status::JobStatus;
 use tokio::time::{Instant, sleep, timeout};
-use worker::secret::Secrets;
 
-use crate::cli::{CloneArgs, Global, Mode, Output, Verify};
+use crate::cli::{CloneArgs, Global, Output};
 use crate::client::{Client, new_uid};
 use crate::embedded::Embedded;
 use crate::error::{self, Result};
 use crate::progress::Progress;
 use crate::signals::{Signals, Stop};
 use crate::state_dir::{StateDir, Submitted};
-use crate::{endpoint, output, report};
+use crate::{endpoint, job, output, report};
 
 const POLL: Duration = Duration::from_millis(150);
 /// To roll back what is in flight and say good-bye.
@@ -26,10 +25,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const CANCEL_DEADLINE: Duration = Duration::from_secs(120);
 
 pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Result<u8> {
-    let (spec, secrets) = prepare(&args)?;
+    let (spec, secrets) = job::asked(&args.job)?;
     let mut dir = StateDir::open(args.state_dir.as_deref(), &spec)?;
     let mut progress = Progress::new(args.progress, global);
-    let embedded = Embedded::start(&dir.data(), args.workers, args.slots, secrets).await?;
+    let embedded = Embedded::start(&dir.data(), args.job.workers, args.job.slots, secrets).await?;
     let end = tokio::select! {
         end = drive(&embedded, &mut dir, &spec, &mut progress, &mut signals) => end,
         failure = embedded.failed() => Err(failure),
@@ -58,62 +57,6 @@ pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Resu
 enum End {
     Stopped(Stop),
     Done(Box<JobStatus>),
-}
-
-/// The job that the arguments ask for, its passwords aside.
-fn prepare(args: &CloneArgs) -> Result<(JobSpec, Secrets)> {
-    let source = endpoint::take("source", &args.source)?;
-    let target = endpoint::take("target", &args.target)?;
-    let mut secrets = Secrets::default();
-    for (role, password) in [("source", source.password), ("target", target.password)] {
-        if let Some(password) = password {
-            secrets.insert(role, password);
-        }
-    }
-    let name = job_name(&target.endpoint.url);
-    let mut spec = JobSpec::new(name, source.endpoint, target.endpoint);
-    spec.include = args.tables.clone();
-    spec.exclude = args.exclude.clone();
-    spec.target_mode = match args.target_mode {
-        Mode::RequireEmpty => TargetMode::RequireEmpty,
-        Mode::Append => TargetMode::Append,
-        Mode::Truncate => TargetMode::Truncate,
-        Mode::Recreate => TargetMode::Recreate,
-    };
-    spec.verify = match args.verify {
-        Verify::Full => VerifyMode::Full,
-        Verify::None => VerifyMode::None,
-    };
-    spec.allow_changing_source = args.allow_changing_source;
-    spec.partition_bytes = args.partition_size;
-    spec.bucket_bytes = spec.bucket_bytes.min(args.partition_size);
-    spec.split_bytes_min = spec.split_bytes_min.min(args.partition_size);
-    let problems = spec.problems();
-    if problems.is_empty() {
-        return Ok((spec, secrets));
-    }
-    let lines = { problems.iter() }.map(|problem| format!("{}: {}", problem.path, problem.message));
-    let what = lines.collect::<Vec<_>>().join("\n");
-    Err(Failure::new(Code::Usage, what))
-}
-
-/// The target's database or file name, in the letters a job's name may have.
-fn job_name(url: &str) -> String {
-    let path = url.split('?').next().unwrap_or_default();
-    let last = path.rsplit(['/', ':']).next().unwrap_or_default();
-    let stem = match url.starts_with("sqlite:") {
-        true => last.rsplit_once('.').map_or(last, |(stem, _)| stem),
-        false => last,
-    };
-    let allowed = |c: char| match c.is_ascii_alphanumeric() || "-_.".contains(c) {
-        true => c,
-        false => '_',
-    };
-    let name: String = stem.chars().map(allowed).take(64).collect();
-    match name.is_empty() {
-        true => "clone".to_owned(),
-        false => name,
-    }
 }
 
 /// Starts or continues the job and watches it.
@@ -210,7 +153,9 @@ async fn begin(
 ) -> Result<()> {
     // Ours from here on: the coordinator holds the directory's lock.
     dir.remember(None)?;
-    let before = client.find_job(&spec.name).await?;
+    // An earlier run of these two databases may have had another name, from a job file.
+    let earlier = dir.submitted().map_or(&spec.name, |s| &s.spec.name);
+    let before = client.find_job(earlier).await?;
     let same = match (&before, dir.submitted()) {
         (Some(job), Some(submitted)) => submitted.uid == job.uid && submitted.spec == *spec,
         _ => false,
@@ -238,7 +183,7 @@ async fn begin(
         }
         Next::Replace => {
             progress.say("ending the earlier run's job, which had other options");
-            cancel(client, &spec.name).await?;
+            cancel(client, before.as_ref().map_or(&spec.name, |job| &job.job)).await?;
         }
         Next::Submit => {}
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use common::code::{Code, Failure};
+use common::mapping::page as type_page;
 
 use crate::cli::{Cli, DocsArgs, EXIT_CODES};
 use crate::error::{Result, io, page};
@@ -13,8 +14,9 @@ pub fn run(args: &DocsArgs) -> Result<u8> {
     match args.kind.as_str() {
         "errors" => errors(&args.dir)?,
         "cli" => write(&args.dir.join("cli.md"), &cli())?,
+        "types" => write(&args.dir.join("types.md"), &type_page::types())?,
         other => {
-            let what = format!("there are no pages {other:?}: errors, cli");
+            let what = format!("there are no pages {other:?}: errors, cli, types");
             return Err(Failure::new(Code::Usage, what));
         }
     }
@@ -64,5 +66,13 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
         let found = std::fs::read_to_string(path).unwrap_or_default();
         assert_eq!(found, super::cli(), "run `sterna docs cli docs`");
+    }
+
+    #[test]
+    fn the_page_of_types_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/types.md");
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        let wanted = common::mapping::page::types();
+        assert_eq!(found, wanted, "run `sterna docs types docs`");
     }
 }

@@ -12,6 +12,7 @@ mod intent;
 mod jobs;
 mod node;
 mod operator;
+mod plan;
 mod status;
 mod wait;
 mod worker;
@@ -28,6 +29,7 @@ pub async fn run(cli: Cli, signals: Signals) -> Result<u8> {
     let client = || Client::new(&global.cluster);
     match command {
         Command::Clone(args) => Box::pin(clone::run(args, &global, signals)).await,
+        Command::Plan(args) => Box::pin(plan::run(args, &global, signals)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &global, signals)).await,
         Command::Coordinator(args) => Box::pin(coordinator::run(args, signals)).await,
         Command::Worker(args) => Box::pin(worker::run(args, signals)).await,

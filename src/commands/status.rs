@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::cut::Cut;
 use common::state::Phase;
 use common::status::JobStatus;
 
@@ -61,6 +62,9 @@ fn text(status: &JobStatus) -> String {
     if let Some(reason) = &status.limited_by {
         lines.push(format!("limited by  {reason}"));
     }
+    for loss in crate::report::accepted(status) {
+        lines.push(format!("accepted    {loss}"));
+    }
     for note in &status.notes {
         lines.push(format!("note        {note}"));
     }
@@ -103,6 +107,7 @@ fn tables(status: &JobStatus) -> String {
             output::bytes(table.bytes_copied),
             yes(table.indexed),
             yes(table.verified),
+            table.cut.as_ref().map_or_else(String::new, Cut::to_string),
         ]
     });
     let headers = [
@@ -113,6 +118,7 @@ fn tables(status: &JobStatus) -> String {
         "#BYTES",
         "INDEXED",
         "VERIFIED",
+        "CUT",
     ];
     output::table(&headers, rows.collect())
 }

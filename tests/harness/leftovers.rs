@@ -1,7 +1,9 @@
 //! What may not be there after a job: prepared transactions, bookkeeping, sessions.
 
 use mysql_async::prelude::Queryable;
+use sqlx::Connection;
 
+use super::lab::{Database, mysql};
 use super::oracle::sqlite;
 use super::server::Server;
 use super::wait::{secs, until};
@@ -31,6 +33,64 @@ pub async fn none_on(server: &Server) {
     // The server notices a closed connection a moment later than the client closed it.
     until("our sessions to be gone", secs(10), || async {
         sessions(server).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// The same for a server known by its URL, in the words of MySQL 9.
+pub async fn none_at(url: &str) {
+    let mut conn = mysql(url).await;
+    let prepared: Vec<mysql_async::Row> = conn.query("XA RECOVER").await.expect("a list");
+    assert!(prepared.is_empty(), "prepared transactions are left");
+    let tables: Vec<String> = conn
+        .query(
+            "SELECT CONCAT(schema_name, '.') FROM information_schema.schemata \
+             WHERE schema_name = 'sterna' UNION ALL \
+             SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
+             WHERE table_name LIKE '%sterna%'",
+        )
+        .await
+        .expect("a list");
+    let _ = conn.disconnect().await;
+    assert!(tables.is_empty(), "tables of ours are left: {tables:?}");
+    until("our sessions to be gone", secs(10), || async {
+        let mut conn = mysql(url).await;
+        let sessions: Vec<u64> = conn
+            .query(
+                "SELECT id FROM performance_schema.processlist WHERE id <> CONNECTION_ID() \
+                 AND user NOT IN ('system user', 'event_scheduler')",
+            )
+            .await
+            .expect("a list");
+        let _ = conn.disconnect().await;
+        sessions.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// Asserts that a PostgreSQL database, which the test has for itself, holds nothing of ours.
+pub async fn none_in_postgres(database: &Database) {
+    let mut conn = database.pg().await;
+    let found: Vec<String> = sqlx::query_scalar(
+        "SELECT 'prepared ' || gid FROM pg_prepared_xacts WHERE database = current_database() \
+         UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'sterna' \
+         UNION ALL SELECT 'relation ' || relname FROM pg_class WHERE relname LIKE 'sterna\\_%'",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .expect("a list");
+    assert!(found.is_empty(), "left: {found:?}");
+    let _ = conn.close().await;
+    let sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                    AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    until("our sessions to be gone", secs(10), || async {
+        let mut conn = database.pg().await;
+        let left: Vec<i32> = sqlx::query_scalar(sessions)
+            .fetch_all(&mut conn)
+            .await
+            .expect("a list");
+        let _ = conn.close().await;
+        left.is_empty().then_some(())
     })
     .await;
 }

@@ -2,9 +2,14 @@
 
 pub mod cluster;
 pub mod dataset;
+pub mod dumps;
+pub mod lab;
 pub mod leftovers;
+pub mod literal;
+pub mod mysql9;
 pub mod oracle;
 pub mod oracle_schema;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod server;

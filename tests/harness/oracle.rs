@@ -2,6 +2,12 @@
 //! through the product's code, and compares rows as sorted text (small tables) or by aggregates
 //! the server computes per key range (large ones).
 
+pub mod meaning;
+pub mod read_mysql;
+pub mod read_postgres;
+pub mod read_sqlite;
+pub mod values;
+
 use std::collections::BTreeMap;
 
 use mysql_async::prelude::Queryable;

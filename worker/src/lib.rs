@@ -11,6 +11,7 @@ mod fake;
 mod faults;
 mod meter;
 mod metrics;
+pub mod preview;
 mod runner;
 pub mod secret;
 mod session;

@@ -17,6 +17,8 @@ type Labels = Vec<(&'static str, &'static str)>;
 pub enum Side {
     Read,
     Written,
+    /// Read, and not written because the job's filter is not true for them.
+    LeftOut,
 }
 
 /// All metrics of one worker.
@@ -39,7 +41,11 @@ impl Metrics {
         let (running, memory) = (Gauge::default(), Gauge::default());
         let (sessions, stale) = (Counter::default(), Counter::default());
         let self_stops = Counter::default();
-        registry.register("rows", "Rows read and written", Family::clone(&rows));
+        registry.register(
+            "rows",
+            "Rows read, written, and left out by a filter",
+            Family::clone(&rows),
+        );
         registry.register("cell_bytes", "Bytes of their cells", Family::clone(&bytes));
         let help = "Units that ended, by kind and outcome";
         registry.register("units", help, Family::clone(&units));
@@ -73,6 +79,7 @@ impl Metrics {
         let side = match side {
             Side::Read => "read",
             Side::Written => "written",
+            Side::LeftOut => "left_out",
         };
         let labels = vec![("side", side)];
         self.rows.get_or_create(&labels).inc_by(rows);

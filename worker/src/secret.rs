@@ -22,24 +22,29 @@ impl Secrets {
 
     /// The endpoint's password, None if it has none.
     pub fn resolve(&self, endpoint: &Endpoint) -> Result<Option<SecretString>> {
+        let password = endpoint.password.as_ref();
+        password.map(|password| self.find(password)).transpose()
+    }
+
+    /// What a reference leads to.
+    pub fn find(&self, secret: &SecretRef) -> Result<SecretString> {
         let missing = |what: String| Error::permanent(Code::AccessDenied, what);
-        match &endpoint.password {
-            None => Ok(None),
-            Some(SecretRef::Session(name)) => match self.session.get(name) {
-                Some(password) => Ok(Some(password.clone())),
+        match secret {
+            SecretRef::Session(name) => match self.session.get(name) {
+                Some(password) => Ok(password.clone()),
                 None => Err(missing(format!(
                     "the password of the {name} was given to another process: run the same \
                      `sterna clone` command again"
                 ))),
             },
-            Some(SecretRef::Env(name)) => match std::env::var(name) {
-                Ok(password) => Ok(Some(password.into())),
+            SecretRef::Env(name) => match std::env::var(name) {
+                Ok(password) => Ok(password.into()),
                 Err(_) => Err(missing(format!(
                     "the worker has no environment variable {name}"
                 ))),
             },
-            Some(SecretRef::File(path)) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
+            SecretRef::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).into()),
                 Err(error) => Err(missing(format!("the worker can't read {path}: {error}"))),
             },
         }

@@ -4,7 +4,7 @@
 mod sqlite_support;
 
 use common::code::Code;
-use common::schema::{CanonicalType, CellForm};
+use common::schema::{CanonicalType, CellForm, TableRef};
 use sqlite_support::*;
 use worker::connector::{Occupied, Role};
 
@@ -102,10 +102,19 @@ async fn a_whole_file_arrives_exactly() {
             .len(),
         0
     );
-    for noted in ["view everything", "trigger watch", "user_version = 7"] {
-        let found = inspection.notes.iter().any(|note| note.contains(noted));
-        assert!(found, "{noted}: {:?}", inspection.notes);
-    }
+    let objects: Vec<&str> = inspection
+        .objects
+        .iter()
+        .map(|object| object.name.as_str())
+        .collect();
+    assert_eq!(
+        objects,
+        ["everything", "watch on Album", "user_version = 7"]
+    );
+    assert_eq!(
+        texts(&to, "SELECT user_version || '' FROM pragma_user_version").await,
+        ["7"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +122,7 @@ async fn the_catalogue_says_what_the_file_holds() {
     let (_keep, from, _) = files();
     script(&from, SHOP).await;
     let inspection = connector(&from)
-        .inspect(Role::Source)
+        .inspect(Role::Source, &any_spec())
         .await
         .expect("a source");
     let table = |name: &str| {
@@ -192,7 +201,10 @@ async fn a_mark_moves_with_every_write_and_with_nothing_else() {
         let source = connector(&from);
         let mut last = source.mark().await.expect("a mark");
         for _ in 0..3 {
-            source.inspect(Role::Source).await.expect("a source");
+            source
+                .inspect(Role::Source, &any_spec())
+                .await
+                .expect("a source");
             assert_eq!(
                 source.mark().await.expect("a mark"),
                 last,
@@ -214,7 +226,7 @@ async fn a_mark_moves_with_every_write_and_with_nothing_else() {
 async fn bad_files_give_one_clear_error() {
     let (keep, from, _) = files();
     let code = async |path: &std::path::Path, role| {
-        let found = connector(path).inspect(role).await;
+        let found = connector(path).inspect(role, &any_spec()).await;
         found.expect_err("refused").failure.code
     };
     assert_eq!(code(&from, Role::Source).await, Code::NoSuchDatabase);
@@ -242,9 +254,15 @@ async fn bad_files_give_one_clear_error() {
 async fn checking_a_target_leaves_no_trace() {
     let (keep, _, to) = files();
     let target = connector(&to);
-    let inspection = target.inspect(Role::Target).await.expect("a target");
+    let inspection = target
+        .inspect(Role::Target, &any_spec())
+        .await
+        .expect("a target");
     assert!(!inspection.facts.durable_prepare && inspection.facts.writers_max == 1);
-    let tables = ["full".to_owned(), "empty".to_owned(), "absent".to_owned()];
+    let tables = ["full", "empty", "absent"].map(|name| TableRef {
+        schema: None,
+        name: name.to_owned(),
+    });
     assert_eq!(
         target.occupied(&tables).await.expect("asked"),
         [Occupied::Absent; 3]
@@ -273,7 +291,11 @@ async fn canonical_cells_are_exact_or_named() {
     )
     .await;
     let source = connector(&from);
-    let tables = source.inspect(Role::Source).await.expect("a source").tables;
+    let tables = source
+        .inspect(Role::Source, &any_spec())
+        .await
+        .expect("a source")
+        .tables;
     let (bad, ok) = (&tables[0], &tables[1]);
     let mut reader = source
         .read(whole(ok, CellForm::Canonical))

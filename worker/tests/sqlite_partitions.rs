@@ -33,7 +33,12 @@ async fn every_row_is_in_exactly_one_range() {
     let (_keep, from, _) = files();
     script(&from, TABLES).await;
     let source = connector(&from);
-    for table in source.inspect(Role::Source).await.expect("a source").tables {
+    for table in source
+        .inspect(Role::Source, &any_spec())
+        .await
+        .expect("a source")
+        .tables
+    {
         let whole_table = digest(&*source, whole(&table, CellForm::Native))
             .await
             .expect("read");
@@ -87,7 +92,12 @@ async fn a_table_that_cannot_be_cut_is_whole() {
     )
     .await;
     let source = connector(&from);
-    for table in source.inspect(Role::Source).await.expect("a source").tables {
+    for table in source
+        .inspect(Role::Source, &any_spec())
+        .await
+        .expect("a source")
+        .tables
+    {
         let sampled = source.sample(table, 8).await.expect("sampled");
         assert!(sampled.key.columns.is_empty() && sampled.key.bounds.is_empty());
     }
@@ -103,7 +113,11 @@ async fn a_reader_that_is_dropped_half_way_lets_go_of_the_file() {
     )
     .await;
     let source = connector(&from);
-    let tables = source.inspect(Role::Source).await.expect("a source").tables;
+    let tables = source
+        .inspect(Role::Source, &any_spec())
+        .await
+        .expect("a source")
+        .tables;
     let wide = tables
         .iter()
         .find(|table| table.name == "wide")

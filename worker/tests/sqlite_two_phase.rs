@@ -36,18 +36,13 @@ impl Job {
         .await;
         let (source, target) = (connector(&from), connector(&to));
         let table = source
-            .inspect(Role::Source)
+            .inspect(Role::Source, &any_spec())
             .await
             .expect("a source")
             .tables
             .remove(0);
-        let plan = plan(&table, &table);
-        let create = work(
-            TaskKind::Create,
-            0,
-            std::slice::from_ref(&plan),
-            CellForm::Native,
-        );
+        let plan = plan(&table, &table, CellForm::Native);
+        let create = work(TaskKind::Create, 0, std::slice::from_ref(&plan));
         target.define(create.clone()).await.expect("created");
         target
             .define(create)
@@ -63,10 +58,7 @@ impl Job {
     }
 
     async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
-        let writer = self
-            .target
-            .writer(txn(0, epoch), self.plan.clone(), CellForm::Native)
-            .await;
+        let writer = self.target.writer(txn(0, epoch), self.plan.clone()).await;
         writer.expect("a writer")
     }
 
@@ -262,7 +254,6 @@ async fn what_is_left_at_the_end_is_nothing() {
         },
         5,
         &[],
-        CellForm::Native,
     );
     job.target
         .define(late)
@@ -275,7 +266,7 @@ async fn target_modes_do_what_they_say() {
     let job = Job::begun().await;
     script(&job.to, "INSERT INTO t VALUES (1, 'mine')").await;
     let plans = std::slice::from_ref(&job.plan);
-    let mut create = work(TaskKind::Create, 7, plans, CellForm::Native);
+    let mut create = work(TaskKind::Create, 7, plans);
     let refused = job
         .target
         .define(create.clone())

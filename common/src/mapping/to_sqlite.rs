@@ -1,18 +1,23 @@
-//! MySQL to SQLite. A declared type keeps the name it had, so that the way back finds it, as long
-//! as SQLite's affinity for that name changes no value; the exceptions end in `_TEXT`.
+//! To SQLite, from any other engine. A declared type keeps the name it had, so that the way back
+//! finds it, as long as SQLite's affinity for that name changes no value; the exceptions are TEXT.
 
 use std::collections::BTreeMap;
 
-use super::Mapping;
-use crate::schema::{CanonicalType, Column, ColumnDefault, TableSchema};
+use super::{Ends, Mapping, keys};
+use crate::schema::{CanonicalType, Column, Engine, TableSchema};
 
 /// Significant digits a double holds without loss; a wider decimal is kept as text.
 const DOUBLE_DIGITS: u16 = 15;
 /// Beyond that MySQL itself would not call it VARCHAR (utf8mb4).
 const VARCHAR_MAX: u32 = 16_383;
 
-pub(super) fn map(sources: &[&TableSchema], mapping: &mut Mapping) -> Vec<TableSchema> {
-    refuse_names(sources, mapping);
+/// Keys, defaults and names of the tables whose columns are made.
+pub(super) fn finish(
+    sources: &[&TableSchema],
+    tables: &mut [TableSchema],
+    ends: &Ends<'_>,
+    mapping: &mut Mapping,
+) {
     let mut uses: BTreeMap<String, u32> = BTreeMap::new();
     for index in sources.iter().flat_map(|table| &table.indexes) {
         *uses.entry(index.name.to_lowercase()).or_default() += 1;
@@ -21,123 +26,60 @@ pub(super) fn map(sources: &[&TableSchema], mapping: &mut Mapping) -> Vec<TableS
     for table in sources {
         *uses.entry(table.name.to_lowercase()).or_default() += 1;
     }
-    sources
-        .iter()
-        .map(|table| map_table(table, &uses, mapping))
-        .collect()
-}
-
-/// SQLite folds the case of names, and keeps some for itself.
-fn refuse_names(sources: &[&TableSchema], mapping: &mut Mapping) {
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for table in sources {
-        let lower = table.name.to_ascii_lowercase();
-        if lower.starts_with("sqlite_") || lower.starts_with("sterna_") {
-            let what = format!("{}: that name is reserved in the target", table.name);
-            mapping.tables.push(what);
+    for (source, table) in sources.iter().zip(tables.iter_mut()) {
+        let rowid_key = rowid_key(source).map(|column| column.name.clone());
+        for column in &mut table.columns {
+            counting(&source.name, column, rowid_key.as_deref(), mapping);
+            keys::map_default(&source.name, column, Engine::Sqlite, mapping);
         }
-        if let Some(other) = seen.insert(lower, &table.name) {
-            let what = format!("{other} and {} are one name in SQLite", table.name);
-            mapping.tables.push(what);
+        keys::drop_special_indexes(source, table, Engine::Sqlite, mapping);
+        keys::drop_prefixes(source, table, mapping);
+        for index in &mut table.indexes {
+            let uses = uses.get(&index.name.to_lowercase());
+            if uses.is_some_and(|uses| *uses > 1) {
+                index.name = format!("{}_{}", source.name, index.name);
+            }
         }
+        keys::note_collations(source, table, ends.from, mapping);
     }
-}
-
-fn map_table(
-    source: &TableSchema,
-    uses: &BTreeMap<String, u32>,
-    mapping: &mut Mapping,
-) -> TableSchema {
-    mapping.refuse_generated(source);
-    let rowid_key = rowid_key(source);
-    let mut table = source.clone();
-    table.native_ddl = None;
-    table.native_options = String::new();
-    for column in &mut table.columns {
-        let is_key = rowid_key.as_deref() == Some(&column.name);
-        map_column(&source.name, column, is_key, mapping);
-    }
-    table.indexes.retain(|index| {
-        // FULLTEXT, SPATIAL and expressions; other options of a key change no result.
-        let native = index.native.as_deref().unwrap_or_default();
-        let special = native.starts_with("FULLTEXT") || native.starts_with("SPATIAL");
-        let plain = !index.columns.is_empty() && !special;
-        if !plain {
-            mapping.notes.push(format!(
-                "index {} of {} is not made: SQLite has no such kind",
-                index.name, source.name
-            ));
-        }
-        plain
-    });
-    for index in &mut table.indexes {
-        index.native = None;
-        if uses
-            .get(&index.name.to_lowercase())
-            .is_some_and(|uses| *uses > 1)
-        {
-            index.name = format!("{}_{}", source.name, index.name);
-        }
-    }
-    let folds = |column: &&Column| {
-        let collation = column.collation.as_deref().unwrap_or_default();
-        collation.ends_with("_ci") || collation.ends_with("_ai")
-    };
-    if source.columns.iter().any(|column| folds(&column)) {
-        mapping.notes.push(format!(
-            "{}: text is compared byte by byte in the target, not without case as in the source",
-            source.name
-        ));
-    }
-    table
+    keys::map_foreign_keys(tables, Engine::Sqlite, mapping);
 }
 
 /// The column that becomes `INTEGER PRIMARY KEY`: the rowid itself.
-fn rowid_key(table: &TableSchema) -> Option<String> {
+fn rowid_key(table: &TableSchema) -> Option<&Column> {
     let [key] = table.primary_key.as_slice() else {
         return None;
     };
+    // A number without sign may be larger than any rowid.
     let integer = |column: &&Column| matches!(column.canonical, CanonicalType::Int { .. });
-    table
-        .column(key)
-        .filter(integer)
-        .map(|column| column.name.clone())
+    table.column(key).filter(integer)
 }
 
-fn map_column(table: &str, column: &mut Column, rowid_key: bool, mapping: &mut Mapping) {
-    match declared(column, rowid_key) {
-        Some(declared) => column.native_type = declared,
-        None => mapping.types.push(format!(
-            "{table}.{} ({}) has no exact type in SQLite",
-            column.name, column.native_type
-        )),
-    }
-    column.charset = None;
-    column.collation = None;
-    if column.auto_increment && !rowid_key {
+fn counting(table: &str, column: &mut Column, rowid_key: Option<&str>, mapping: &mut Mapping) {
+    if column.auto_increment && rowid_key != Some(&column.name) {
         column.auto_increment = false;
         mapping.notes.push(format!(
             "{table}.{} doesn't count up by itself in the target: it isn't the whole primary key",
             column.name
         ));
     }
-    match &mut column.default {
-        Some(ColumnDefault::Expression(expression)) => {
-            mapping.notes.push(format!(
-                "{table}.{}: the default {expression} is left out",
-                column.name
-            ));
-            column.default = None;
-        }
-        Some(ColumnDefault::CurrentTimestamp { on_update, .. }) if *on_update => {
-            *on_update = false;
-            mapping.notes.push(format!(
-                "{table}.{}: ON UPDATE CURRENT_TIMESTAMP is left out",
-                column.name
-            ));
-        }
-        _ => {}
+    if column.auto_increment {
+        // nextval() of a sequence that isn't carried.
+        column.default = None;
     }
+}
+
+/// The type of a column; None = there is none.
+pub(super) fn column(table: &TableSchema, column: &Column) -> Option<(CanonicalType, String)> {
+    let is_rowid = rowid_key(table).is_some_and(|key| key.name == column.name);
+    let canonical = match &column.canonical {
+        CanonicalType::Int { bits: 64, .. } if is_rowid => CanonicalType::Int {
+            bits: 64,
+            unsigned: false,
+        },
+        other => other.clone(),
+    };
+    Some((canonical, declared(column, is_rowid)?))
 }
 
 fn declared(column: &Column, rowid_key: bool) -> Option<String> {
@@ -146,11 +88,15 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
         fraction => format!("{name}({fraction})"),
     };
     Some(match &column.canonical {
+        CanonicalType::Bool => "BOOLEAN".into(),
         CanonicalType::Int { .. } if rowid_key => "INTEGER".into(),
+        // SQLite's own end at 63 bits.
+        CanonicalType::Int {
+            bits: 64,
+            unsigned: true,
+        } => "DECIMAL_TEXT(20,0)".into(),
         CanonicalType::Int { bits, unsigned } => {
-            let native = column.native_type.to_ascii_lowercase();
             let name = match bits {
-                8 if native.starts_with("tinyint(1)") && !unsigned => "BOOLEAN",
                 0..=8 => "TINYINT",
                 9..=16 => "SMALLINT",
                 17..=24 => "MEDIUMINT",
@@ -183,13 +129,12 @@ fn declared(column: &Column, rowid_key: bool) -> Option<String> {
         CanonicalType::Timestamp { fraction } => with_fraction("TIMESTAMP", *fraction),
         CanonicalType::Year => "YEAR".into(),
         CanonicalType::Json => "JSON_TEXT".into(),
+        CanonicalType::Numeric => "NUMERIC_TEXT".into(),
+        CanonicalType::Uuid => "UUID_TEXT".into(),
+        CanonicalType::Inet => "INET_TEXT".into(),
         CanonicalType::Enum { .. } | CanonicalType::Set { .. } => "TEXT".into(),
         CanonicalType::Bit { width } if *width < 64 => format!("BIT({width})"),
         CanonicalType::Bit { width } => format!("BIT_TEXT({width})"),
-        CanonicalType::Any
-        | CanonicalType::Bool
-        | CanonicalType::Numeric
-        | CanonicalType::Uuid
-        | CanonicalType::Inet => return None,
+        CanonicalType::Any => return None,
     })
 }

@@ -18,6 +18,7 @@ mod event;
 mod job;
 mod lifecycle;
 mod partition;
+mod tasks;
 mod worker;
 
 pub use check::Violation;

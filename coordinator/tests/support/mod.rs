@@ -310,9 +310,10 @@ fn outcome(manner: &Manner, directive: &Directive) -> Option<Outcome> {
                 committed: 0,
                 rolled_back: 0,
             },
-            TaskKind::Create | TaskKind::Index { .. } | TaskKind::ForeignKeys { .. } => {
-                TaskResult::Done
-            }
+            TaskKind::Create
+            | TaskKind::Index { .. }
+            | TaskKind::ForeignKeys { .. }
+            | TaskKind::Objects => TaskResult::Done,
         }),
     })
 }

@@ -9,6 +9,9 @@ use super::*;
 fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
     let table = TableStatus {
         name: "t".into(),
+        target: "t".into(),
+        cut: None,
+        accepted: Vec::new(),
         rows_estimated: 1,
         bytes_estimated: 1,
         rows_copied: 0,
@@ -88,12 +91,4 @@ fn wrong_rows_are_copied_again_when_asked() {
     assert_eq!(anew, Next::Replace);
     let again = decide(Some(&spoiled), true, TargetMode::RequireEmpty);
     assert_eq!(again, Next::Resume);
-}
-
-#[test]
-fn a_job_is_named_after_its_target() {
-    assert_eq!(job_name("sqlite:/x/copy.db"), "copy");
-    assert_eq!(job_name("sqlite:/x/Chinook v2.sqlite"), "Chinook_v2");
-    assert_eq!(job_name("mysql://me@h:3306/shop?tls=1"), "shop");
-    assert_eq!(job_name("sqlite:/x/.db"), "clone");
 }

@@ -5,12 +5,14 @@
 //! a password never reaches an error, a log line or a metric.
 
 pub mod mysql;
+mod percent;
 pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
+use common::fidelity::PossibleLoss;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Loaded, Plan, TablePlan};
 use common::schema::{
@@ -137,6 +139,9 @@ pub struct ReadRequest {
     /// Columns the ranges are about; with no ranges at all the whole table is read.
     pub key: Vec<String>,
     pub ranges: Vec<KeyRange>,
+    /// At the source: what the plan says may be lost, for each copied column of `table` in order.
+    /// Empty at the target, where values are what was written.
+    pub losses: Vec<Vec<PossibleLoss>>,
 }
 
 impl ReadRequest {
@@ -148,6 +153,7 @@ impl ReadRequest {
             form: table.form,
             key,
             ranges,
+            losses: losses(table),
         }
     }
 
@@ -159,8 +165,33 @@ impl ReadRequest {
             form: table.form,
             key: Vec::new(),
             ranges: Vec::new(),
+            losses: Vec::new(),
         }
     }
+}
+
+/// The verdicts' losses by the source's columns; a column that the job drops has none.
+fn losses(table: &TablePlan) -> Vec<Vec<PossibleLoss>> {
+    let renamed = |name: &str| -> Option<String> {
+        match table.rule.as_ref().and_then(|rule| rule.of(name)) {
+            Some(rule) if rule.drop => None,
+            Some(rule) => Some(rule.rename.clone().unwrap_or_else(|| name.to_owned())),
+            None => Some(name.to_owned()),
+        }
+    };
+    let of = |name: &str| -> Option<Vec<PossibleLoss>> {
+        let name = renamed(name)?;
+        let place = table
+            .rows()
+            .copied_columns()
+            .position(|column| column.name == name)?;
+        Some(table.columns.get(place)?.losses.clone())
+    };
+    table
+        .source
+        .copied_columns()
+        .map(|column| of(&column.name).unwrap_or_default())
+        .collect()
 }
 
 /// DDL work at the target.

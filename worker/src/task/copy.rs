@@ -18,11 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connector::{Connector, Error, ReadRequest, Recovered, Result, TargetWriter};
+use crate::connector::{Error, ReadRequest, Recovered, Result, SourceReader, TargetWriter};
 use crate::faults;
 use crate::meter::Wait;
 use crate::metrics::Side;
 use crate::task::fingerprint::Fingerprint;
+use crate::task::shaped;
 use crate::task::{Ended, Stop, TaskContext, failed, stopped};
 
 /// How far a partition got before it was decided.
@@ -128,9 +129,14 @@ async fn load(
     let table = ctx.table(spec.table)?;
     let fingerprint = Fingerprint::new(table.rows(), table.form);
     let request = ReadRequest::source(&table, spec.columns, spec.ranges);
+    let transform = shaped::transform(ctx, &table)?;
+    let metrics = Arc::clone(&ctx.shared);
+    let left_out = move |rows| metrics.metrics.add_rows(Side::LeftOut, rows, 0);
+    let source = ctx.source()?;
+    let opening = async move { shaped::read(&*source, request, transform, left_out).await };
     let (sender, mut batches) = mpsc::channel(limits::BATCH_QUEUE);
     let mut reading = JoinSet::new();
-    reading.spawn(read(ctx.source()?, request, fingerprint, sender));
+    reading.spawn(read(opening, fingerprint, sender));
     let passed = pass_on(ctx, writer, &mut batches).await;
     drop(batches);
     match passed {
@@ -183,13 +189,12 @@ async fn pass_on(
 /// ordinary batch is taken before it is read, the rest of a large one's before it is handed on, so
 /// that a huge one is in flight alone.
 async fn read(
-    source: Box<dyn Connector>,
-    request: ReadRequest,
+    opening: impl Future<Output = Result<Box<dyn SourceReader>>>,
     mut fingerprint: Fingerprint,
     batches: mpsc::Sender<Weighed>,
 ) -> Result<Loaded> {
     let budget = Arc::new(Semaphore::new(limits::BATCHES_IN_FLIGHT));
-    let mut reader = source.read(request).await?;
+    let mut reader = opening.await?;
     loop {
         let mut permit = acquire(&budget, 1).await?;
         let Some(batch) = reader.next().await? else {

@@ -1,51 +1,116 @@
 //! Looks at both ends and changes nothing: the catalog of the chosen tables with their cuts, the
-//! source's mark, and what stands in the job's way.
+//! source's mark, and what stands in the job's way. Serves the task and [`crate::preview`].
 
-use common::code::{Code, Failure};
+use common::code::{Code, ErrorClass, Failure};
 use common::job::{JobSpec, TargetMode};
 use common::limits;
 use common::naming;
 use common::plan::buckets_wanted;
-use common::schema::{Catalog, InspectedTable, KeySample, TableRef, TableSchema};
+use common::schema::{Catalog, EndpointFacts, InspectedTable, KeySample, TableRef, TableSchema};
 use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::connector::{Connector, Error, Occupied, Result, Role};
-use crate::task::TaskContext;
+use crate::connector::{Connector, Error, Inspection, Occupied, Result, Role};
+use crate::task::{TaskContext, shaped};
 
 const NAMES_SHOWN_MAX: usize = 10;
 
 pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     let (source, target) = (ctx.source()?, ctx.target()?);
     let spec = &ctx.job.spec;
+    for rule in &spec.rules {
+        // A salt that isn't there is better found before the first table is made.
+        shaped::salts(rule, &ctx.shared.secrets)?;
+    }
+    let mut seen = look(&*source, &*target, spec).await?;
+    if let Some(failure) = seen.in_the_way.take() {
+        let class = ErrorClass::Permanent;
+        return Err(Error { class, failure });
+    }
+    let catalog = seen.catalog(&*source, spec, slots).await?;
+    Ok(TaskResult::Inspected(Box::new(catalog)))
+}
+
+/// Both ends, before anything is sampled.
+pub struct Seen {
+    at_source: Inspection,
+    target: EndpointFacts,
+    tables: Vec<TableSchema>,
+    notes: Vec<String>,
+    /// Of the target, about how the job will go.
+    pub target_notes: Vec<String>,
+    /// Stops a job, not a plan: tables that are at the target already.
+    pub in_the_way: Option<Failure>,
+}
+
+/// Asks both ends at once what they hold.
+pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec) -> Result<Seen> {
     let inspecting = futures::future::join(
         source.inspect(Role::Source, spec),
         target.inspect(Role::Target, spec),
     );
-    let (at_source, at_target) = inspecting.await;
-    let (at_source, at_target) = (at_source?, at_target?);
-    let mut notes = at_source.notes;
-    let mut tables = choose(spec, at_source.tables)?;
+    let (mut at_source, at_target) = match inspecting.await {
+        (Ok(at_source), Ok(at_target)) => (at_source, at_target),
+        (Err(first), Err(second)) => return Err(both(first, second)),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    let mut notes = std::mem::take(&mut at_source.notes);
+    let (from, to) = (at_source.facts.engine, at_target.facts.engine);
+    let tables = naming::candidates(std::mem::take(&mut at_source.tables), from, to);
+    let mut tables = choose(spec, tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
+    let mut in_the_way = None;
     if spec.target_mode == TargetMode::RequireEmpty {
-        let (from, to) = (at_source.facts.engine, at_target.facts.engine);
         let names: Vec<TableRef> = tables
             .iter()
             .map(|table| naming::target(spec, table, from, to))
             .collect();
         let occupied = target.occupied(&names).await?;
         let names: Vec<String> = names.into_iter().map(|table| table.to_string()).collect();
-        refuse_occupied(&names, &occupied)?;
+        in_the_way = refuse_occupied(&names, &occupied);
     }
-    let catalog = Catalog {
-        source: at_source.facts,
+    Ok(Seen {
+        at_source,
         target: at_target.facts,
-        tables: sample(&*source, tables, spec, slots).await?,
-        objects: at_source.objects,
-        mark: at_source.mark,
+        tables,
         notes,
-    };
-    Ok(TaskResult::Inspected(Box::new(catalog)))
+        target_notes: at_target.notes,
+        in_the_way,
+    })
+}
+
+/// Two ends that fail are told of at once; what the job does about it is decided by the first.
+fn both(mut first: Error, second: Error) -> Error {
+    let Failure { code, what, fixes } = second.failure;
+    let other = format!("\nand at the target: {}: {what}", code.title());
+    first.failure.what.push_str(&other);
+    if !fixes.is_empty() && first.failure.fixes.is_empty() {
+        let own = first.failure.code.fix().to_owned();
+        first.failure.fixes.push(own);
+    }
+    first.failure.fixes.extend(fixes);
+    first
+}
+
+impl Seen {
+    /// What the plan is made from: the chosen tables with their cuts.
+    pub async fn catalog(
+        self,
+        source: &dyn Connector,
+        spec: &JobSpec,
+        slots: u32,
+    ) -> Result<Catalog> {
+        let mut notes = self.notes;
+        notes.extend(self.target_notes);
+        Ok(Catalog {
+            source: self.at_source.facts,
+            target: self.target,
+            tables: sample(source, self.tables, spec, slots).await?,
+            objects: self.at_source.objects,
+            mark: self.at_source.mark,
+            notes,
+        })
+    }
 }
 
 /// The job's choice among the source's tables.
@@ -94,14 +159,14 @@ fn cut_dangling_keys(tables: &mut [TableSchema]) -> Vec<String> {
 }
 
 /// A table that is there is in the way even if it is empty: its columns may be others.
-fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Result<()> {
+fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Option<Failure> {
     let there: Vec<(&String, Occupied)> = names
         .iter()
         .zip(occupied.iter().copied())
         .filter(|(_, occupied)| *occupied != Occupied::Absent)
         .collect();
     if there.is_empty() {
-        return Ok(());
+        return None;
     }
     let shown = there
         .iter()
@@ -127,10 +192,7 @@ fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Result<()> {
             .fix("--target-mode append: keep the empty tables as they are and fill them")
             .fix("--target-mode recreate: drop them and make them as at the source");
     }
-    Err(Error {
-        class: common::code::ErrorClass::Permanent,
-        failure,
-    })
+    Some(failure)
 }
 
 async fn sample(
@@ -225,18 +287,18 @@ mod tests {
     #[test]
     fn tables_that_are_there_are_named_up_to_ten() {
         let names: Vec<String> = (0..12).map(|no| format!("t{no}")).collect();
-        assert!(refuse_occupied(&names, &[Occupied::Absent; 12]).is_ok());
-        let error = refuse_occupied(&names, &[Occupied::HoldsRows; 12]).expect_err("occupied");
-        assert_eq!(error.failure.code, Code::TargetNotEmpty);
+        assert_eq!(refuse_occupied(&names, &[Occupied::Absent; 12]), None);
+        let failure = refuse_occupied(&names, &[Occupied::HoldsRows; 12]).expect("occupied");
+        assert_eq!(failure.code, Code::TargetNotEmpty);
         assert!(
-            error.failure.what.ends_with("t9 (holds rows) and 2 more"),
-            "{error}"
+            failure.what.ends_with("t9 (holds rows) and 2 more"),
+            "{failure}"
         );
-        assert!(error.failure.fixes.is_empty());
+        assert!(failure.fixes.is_empty());
         let mut one = [Occupied::Absent; 12];
         one[3] = Occupied::Empty;
-        let error = refuse_occupied(&names, &one).expect_err("occupied");
-        assert_eq!(error.failure.what, "t3 (empty)");
-        assert_eq!(error.failure.fixes.len(), 2);
+        let failure = refuse_occupied(&names, &one).expect("occupied");
+        assert_eq!(failure.what, "t3 (empty)");
+        assert_eq!(failure.fixes.len(), 2);
     }
 }

@@ -6,10 +6,11 @@ mod create;
 mod fingerprint;
 mod foreign_keys;
 mod index;
-mod inspect;
+pub(crate) mod inspect;
 mod objects;
 mod resolve;
 mod settle;
+mod shaped;
 mod verify;
 
 use std::sync::Arc;

@@ -9,20 +9,32 @@ use crate::meter::Wait;
 use crate::metrics::Side;
 use crate::task::TaskContext;
 use crate::task::fingerprint::Fingerprint;
+use crate::task::shaped;
 
 pub async fn run(ctx: &TaskContext, table: TableNo, at_source: bool) -> Result<TaskResult> {
     let table = ctx.table(table)?;
     let form = table.form;
     let mut fingerprint = Fingerprint::new(table.rows(), form);
-    let (connector, wait) = match at_source {
-        true => (ctx.source()?, Wait::Source),
-        false => (ctx.target()?, Wait::Target),
+    let wait = if at_source {
+        Wait::Source
+    } else {
+        Wait::Target
     };
-    let request = match at_source {
-        true => ReadRequest::source(&table, Vec::new(), Vec::new()),
-        false => ReadRequest::target(&table),
+    let mut reader = match at_source {
+        true => {
+            let transform = shaped::transform(ctx, &table)?;
+            let source = ctx.source()?;
+            let request = ReadRequest::source(&table, Vec::new(), Vec::new());
+            // What is left out was counted when it was copied.
+            let opening = shaped::read(&*source, request, transform, |_| {});
+            ctx.meter.timed(wait, opening).await?
+        }
+        false => {
+            let target = ctx.target()?;
+            let opening = target.read(ReadRequest::target(&table));
+            ctx.meter.timed(wait, opening).await?
+        }
     };
-    let mut reader = ctx.meter.timed(wait, connector.read(request)).await?;
     while let Some(batch) = ctx.meter.timed(wait, reader.next()).await? {
         let (rows, bytes) = (batch.rows() as u64, batch.bytes() as u64);
         (fingerprint, _) = fingerprint.add(batch).await?;

@@ -1,6 +1,12 @@
-//! The MySQL connector against a private MariaDB.
+//! The MySQL connector against a private MariaDB and a private MySQL 9.
 
+mod coercion;
+mod compare;
+#[path = "../../../tests/harness/mysql9.rs"]
+mod mysql9;
 mod roundtrip;
 mod schema;
 mod server;
+mod torture;
 mod two_phase;
+mod whole;

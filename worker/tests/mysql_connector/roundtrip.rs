@@ -33,7 +33,7 @@ async fn copy(name: &str, source: &Mysql, target: &Mysql) -> (String, u64) {
         .define(work_in(TargetMode::Recreate, create))
         .await
         .expect("created");
-    let opened = target.writer(txn(&job, 0, 1), plan.clone(), CellForm::Native);
+    let opened = target.writer(txn(&job, 0, 1), plan.clone());
     let mut writer = opened.await.expect("opened");
     assert_eq!(writer.begin(None).await.expect("begun"), Recovered::Absent);
     let loaded = load(source, &plan, writer.as_mut()).await;
@@ -157,13 +157,14 @@ async fn a_row_of_64_mib_travels() {
 async fn planted(name: &str, create: &str, cells: &[Option<&str>]) -> Code {
     let (source, target) = pair(name).await;
     run(&format!("{name}_s"), &[create]).await;
-    let (job, plan) = (job(), plan(&source, "t").await);
+    let (job, mut plan) = (job(), plan(&source, "t").await);
     let tables = [plan.clone()];
     target
         .define(work(&job, 0, 1, TaskKind::Create, &tables))
         .await
         .expect("created");
-    let opened = target.writer(txn(&job, 0, 1), plan, CellForm::Canonical);
+    plan.form = CellForm::Canonical;
+    let opened = target.writer(txn(&job, 0, 1), plan);
     let mut writer = opened.await.expect("opened");
     writer.begin(None).await.expect("begun");
     let mut batch = RowBatch::new(cells.len());

@@ -5,6 +5,7 @@ use common::digest::Digest;
 use common::id::TableNo;
 use common::job::{Endpoint, SecretRef, TargetMode};
 use common::partition::Split;
+use common::schema::{CanonicalType, TableRef};
 use common::task::TaskKind;
 use secrecy::SecretString;
 use worker::connector::mysql::Mysql;
@@ -12,7 +13,7 @@ use worker::connector::{Connector, Occupied, Role};
 use worker::secret::Secrets;
 
 use crate::server::{
-    ask, connector, digest_of, endpoint, job, pair, plan, port, run, work, work_in,
+    ask, connector, digest_of, endpoint, job, pair, plan, port, run, spec, work, work_in,
 };
 
 /// Ranges over sampled bounds read every row once, from the index.
@@ -146,13 +147,14 @@ async fn definitions_are_copied_and_repeatable() {
         ],
     )
     .await;
-    let inspection = source.inspect(Role::Source).await.expect("inspected");
-    assert!(
-        inspection
-            .notes
-            .iter()
-            .any(|note| note == "view v is not copied")
-    );
+    let inspection = source
+        .inspect(Role::Source, &spec())
+        .await
+        .expect("inspected");
+    let views: Vec<&str> = { inspection.objects.iter() }
+        .map(|object| object.name.as_str())
+        .collect();
+    assert_eq!(views, ["v"]);
     assert!(inspection.mark.is_some(), "the binary log is on");
     let tables = [plan(&source, "p").await, plan(&source, "t").await];
     let job = job();
@@ -239,7 +241,10 @@ async fn tables_that_are_there_are_treated_as_the_mode_says() {
         Err(Code::NotTransactional)
     );
     assert_eq!(create(TargetMode::Recreate).await, Ok(()));
-    let names = ["t".to_owned(), "nothing".to_owned()];
+    let names = ["t", "nothing"].map(|name| TableRef {
+        schema: None,
+        name: name.to_owned(),
+    });
     let occupied = target.occupied(&names).await.expect("looked");
     assert_eq!(occupied, [Occupied::Empty, Occupied::Absent]);
 }
@@ -247,12 +252,10 @@ async fn tables_that_are_there_are_treated_as_the_mode_says() {
 #[tokio::test]
 async fn what_can_not_be_moved_is_named() {
     let (source, _) = pair("odd").await;
-    run(
-        "odd_s",
-        &["CREATE TABLE t (id INT PRIMARY KEY, place POINT NOT NULL)"],
-    )
-    .await;
-    let table = plan(&source, "t").await.source;
+    run("odd_s", &["CREATE TABLE t (id INT PRIMARY KEY, place INT)"]).await;
+    let mut table = plan(&source, "t").await.source;
+    // As a type that nobody knows yet is inspected.
+    table.columns[1].canonical = CanonicalType::Any;
     let error = source.sample(table, 1).await.expect_err("not supported");
     assert_eq!(error.failure.code, Code::UnsupportedType);
     assert!(error.failure.what.contains("t.place"), "{error}");
@@ -261,7 +264,10 @@ async fn what_can_not_be_moved_is_named() {
 #[tokio::test]
 async fn endpoints_that_do_not_answer_say_why() {
     let code = async |connector: Mysql| {
-        let error = connector.inspect(Role::Source).await.expect_err("refused");
+        let error = connector
+            .inspect(Role::Source, &spec())
+            .await
+            .expect_err("refused");
         assert!(!error.to_string().contains("s3cret"), "{error}");
         (error.class, error.failure.code)
     };

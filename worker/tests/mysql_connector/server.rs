@@ -16,7 +16,7 @@ use common::task::TaskKind;
 use common::value::DigestColumn;
 use mysql_async::prelude::Queryable;
 use worker::connector::mysql::Mysql;
-use worker::connector::{Connector, DefineWork, ReadRequest, Role, TargetWriter};
+use worker::connector::{Connector, DefineWork, Inspection, ReadRequest, Role, TargetWriter};
 use worker::secret::Secrets;
 
 /// The server's shell: it stops the server as soon as this process is gone, however it ended.
@@ -84,9 +84,14 @@ pub fn port() -> u16 {
 
 /// A connection of the test's own, into `database` ("" = none).
 pub async fn connect(database: &str) -> mysql_async::Conn {
+    connect_at(port(), database).await
+}
+
+/// As [`connect`], to another server.
+pub async fn connect_at(port: u16, database: &str) -> mysql_async::Conn {
     let options = mysql_async::OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
-        .tcp_port(port())
+        .tcp_port(port)
         .user(Some("root"))
         .prefer_socket(false)
         .db_name((!database.is_empty()).then_some(database));
@@ -97,7 +102,12 @@ pub async fn connect(database: &str) -> mysql_async::Conn {
 
 /// Runs statements, one a line, in `database`.
 pub async fn run(database: &str, statements: &[&str]) {
-    let mut conn = connect(database).await;
+    run_at(port(), database, statements).await;
+}
+
+/// As [`run`], on another server.
+pub async fn run_at(port: u16, database: &str, statements: &[&str]) {
+    let mut conn = connect_at(port, database).await;
     conn.query_drop("SET NAMES utf8mb4").await.expect("set");
     conn.query_drop("SET time_zone='+00:00', sql_mode='STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'")
         .await
@@ -112,7 +122,12 @@ pub async fn run(database: &str, statements: &[&str]) {
 
 /// The first cell of an answer.
 pub async fn ask(database: &str, sql: &str) -> String {
-    let mut conn = connect(database).await;
+    ask_at(port(), database, sql).await
+}
+
+/// As [`ask`], of another server.
+pub async fn ask_at(port: u16, database: &str, sql: &str) -> String {
+    let mut conn = connect_at(port, database).await;
     let cell: Option<Option<String>> = conn
         .query_first(sql)
         .await
@@ -123,8 +138,14 @@ pub async fn ask(database: &str, sql: &str) -> String {
 
 /// A database pair `NAME_s`, `NAME_t`, empty, and the connectors to them.
 pub async fn pair(name: &str) -> (Mysql, Mysql) {
+    pair_at(port(), name).await
+}
+
+/// As [`pair`], on another server.
+pub async fn pair_at(port: u16, name: &str) -> (Mysql, Mysql) {
     let (source, target) = (format!("{name}_s"), format!("{name}_t"));
-    run(
+    run_at(
+        port,
         "",
         &[
             &format!("DROP DATABASE IF EXISTS {source}"),
@@ -134,12 +155,21 @@ pub async fn pair(name: &str) -> (Mysql, Mysql) {
         ],
     )
     .await;
-    (connector(&source), connector(&target))
+    let open = |database: &str| {
+        let endpoint = endpoint_at(port, database);
+        Mysql::new(&endpoint, &Secrets::default()).expect("a valid URL")
+    };
+    (open(&source), open(&target))
 }
 
 pub fn endpoint(database: &str) -> Endpoint {
+    endpoint_at(port(), database)
+}
+
+/// `database` as a URL has it.
+pub fn endpoint_at(port: u16, database: &str) -> Endpoint {
     Endpoint {
-        url: format!("mysql://root@127.0.0.1:{}/{database}", port()),
+        url: format!("mysql://root@127.0.0.1:{port}/{database}"),
         password: None,
     }
 }
@@ -165,17 +195,29 @@ pub fn txn(job: &JobUid, partition: u32, epoch: u32) -> TxnId {
 
 /// The plan of one table, copied as it is.
 pub async fn plan(source: &Mysql, table: &str) -> TablePlan {
-    let inspection = source.inspect(Role::Source).await.expect("inspected");
-    let schema = inspection
-        .tables
-        .into_iter()
+    let inspection = source.inspect(Role::Source, &spec()).await;
+    plan_of(&inspection.expect("inspected"), table)
+}
+
+/// As [`plan`], of what was seen before.
+pub fn plan_of(inspection: &Inspection, table: &str) -> TablePlan {
+    let mut tables = inspection.tables.iter();
+    let schema = tables
         .find(|found| found.name == table)
         .expect("the table is there");
     TablePlan {
         source: schema.clone(),
-        target: schema,
+        shaped: None,
+        target: schema.clone(),
+        form: CellForm::Native,
         split: Split::Whole,
+        columns: Vec::new(),
+        rule: None,
     }
+}
+
+pub fn spec() -> JobSpec {
+    JobSpec::new("test", endpoint("x"), endpoint("y"))
 }
 
 /// A task's work.
@@ -191,9 +233,9 @@ pub fn work(
         task: TaskNo(task),
         epoch: Epoch(epoch),
         kind,
-        spec: JobSpec::new("test", endpoint("x"), endpoint("y")),
+        spec: spec(),
         tables: tables.to_vec(),
-        form: CellForm::Native,
+        objects: Vec::new(),
     }
 }
 
@@ -210,6 +252,7 @@ pub fn whole(table: &TableSchema, canonical: &TableSchema, form: CellForm) -> Re
         form,
         key: Vec::new(),
         ranges: Vec::new(),
+        losses: Vec::new(),
     }
 }
 

@@ -107,17 +107,35 @@ pub async fn schema(path: &Path) -> Vec<String> {
         path,
         "SELECT type || ' ' || name || ': ' || ifnull(sql, '') FROM sqlite_master \
          WHERE name NOT LIKE 'sterna_%' AND tbl_name NOT LIKE 'sterna_%' \
-         AND type IN ('table', 'index') ORDER BY 1",
+         ORDER BY 1",
     )
     .await
 }
 
-pub fn plan(source: &TableSchema, target: &TableSchema) -> TablePlan {
+/// A table as it goes by itself, in `form`.
+pub fn plan(source: &TableSchema, target: &TableSchema, form: CellForm) -> TablePlan {
     TablePlan {
         source: source.clone(),
+        shaped: None,
         target: target.clone(),
+        form,
         split: Split::Whole,
+        columns: Vec::new(),
+        rule: None,
     }
+}
+
+/// A job from one file to another engine, for what a source says of itself then.
+pub fn spec(from: &Path, target: &str) -> JobSpec {
+    let url = target.to_owned();
+    JobSpec::new(
+        "test",
+        endpoint(from),
+        Endpoint {
+            url,
+            password: None,
+        },
+    )
 }
 
 pub fn whole(table: &TableSchema, form: CellForm) -> ReadRequest {
@@ -127,6 +145,7 @@ pub fn whole(table: &TableSchema, form: CellForm) -> ReadRequest {
         form,
         key: Vec::new(),
         ranges: Vec::new(),
+        losses: Vec::new(),
     }
 }
 
@@ -169,7 +188,7 @@ pub async fn load(
     Ok(loaded)
 }
 
-pub fn work(kind: TaskKind, task: u32, plans: &[TablePlan], form: CellForm) -> DefineWork {
+pub fn work(kind: TaskKind, task: u32, plans: &[TablePlan]) -> DefineWork {
     let spec = JobSpec {
         target_mode: TargetMode::RequireEmpty,
         ..JobSpec::new("test", endpoint(Path::new("/s")), endpoint(Path::new("/t")))
@@ -181,22 +200,21 @@ pub fn work(kind: TaskKind, task: u32, plans: &[TablePlan], form: CellForm) -> D
         kind,
         spec,
         tables: plans.to_vec(),
-        form,
+        objects: Vec::new(),
     }
 }
 
 /// A whole job by hand: create, copy each table as one partition, index. Returns the inspection.
 pub async fn copy(from: &Path, to: &Path) -> Result<Inspection> {
     let (source, target) = (connector(from), connector(to));
-    let inspection = source.inspect(Role::Source).await?;
-    target.inspect(Role::Target).await?;
-    let plans: Vec<TablePlan> = inspection.tables.iter().map(|t| plan(t, t)).collect();
+    let spec = spec(from, &format!("sqlite:{}", to.display()));
+    let inspection = source.inspect(Role::Source, &spec).await?;
+    target.inspect(Role::Target, &spec).await?;
     let form = CellForm::Native;
-    target
-        .define(work(TaskKind::Create, 0, &plans, form))
-        .await?;
+    let plans: Vec<TablePlan> = inspection.tables.iter().map(|t| plan(t, t, form)).collect();
+    target.define(work(TaskKind::Create, 0, &plans)).await?;
     for (no, table) in (0u32..).zip(&plans) {
-        let mut writer = target.writer(txn(no, 1), table.clone(), form).await?;
+        let mut writer = target.writer(txn(no, 1), table.clone()).await?;
         assert_eq!(writer.begin(None).await?, Recovered::Absent);
         let request = whole(&table.source, form);
         let loaded = load(&*source, request.clone(), &mut *writer).await?;
@@ -207,9 +225,33 @@ pub async fn copy(from: &Path, to: &Path) -> Result<Inspection> {
     }
     for no in 0..plans.len() as u32 {
         let kind = TaskKind::Index { table: TableNo(no) };
-        target.define(work(kind, no + 1, &plans, form)).await?;
+        target.define(work(kind, no + 1, &plans)).await?;
     }
+    let objects = DefineWork {
+        objects: inspection.objects.clone(),
+        ..work(TaskKind::Objects, plans.len() as u32 + 1, &plans)
+    };
+    target.define(objects.clone()).await?;
+    // As by a second worker.
+    let again = DefineWork {
+        task: TaskNo(10_000),
+        ..objects
+    };
+    target.define(again).await?;
     Ok(inspection)
+}
+
+/// A job between two SQLite files that are nowhere.
+pub fn any_spec() -> JobSpec {
+    spec(Path::new("/s"), "sqlite:/t")
+}
+
+/// What a source says of itself in a job to another engine.
+pub async fn inspect_for(from: &Path, target: &str) -> Inspection {
+    let inspected = connector(from)
+        .inspect(Role::Source, &spec(from, target))
+        .await;
+    inspected.expect("a source")
 }
 
 /// A directory, the source's path in it and the target's.

@@ -1,152 +1,15 @@
-//! Text of table definitions: reading SHOW CREATE TABLE, writing CREATE and ALTER.
-//!
-//! Between two MySQL servers the server's own lines are kept: nothing a column can have is lost
-//! that way, known to us or not. Secondary indexes and foreign keys are taken out of them, they
-//! come after the data.
+//! Text of table definitions: CREATE and ALTER. Where a definition the server wrote is still about
+//! the table's columns (see `definition`), its own lines are used.
 
-use common::schema::{
-    CellForm, Column, ColumnDefault, ForeignKey, Index, IndexColumn, TableSchema,
-};
+use common::plan::{Plan, TablePlan};
+use common::schema::{Column, ColumnDefault, ForeignKey, Index, ObjectStage, TableSchema};
 
-use super::quote::{ident, idents, text};
+use super::definition::lines;
+use super::quote::{database_of, ident, idents, table_name};
 use super::types::{Kind, kind};
 
-/// Reads SHOW CREATE TABLE into `table`: primary key, indexes, options, and the body of a CREATE
-/// TABLE with the primary key only.
-pub fn read_create(create: &str, table: &mut TableSchema) {
-    let mut kept: Vec<String> = Vec::new();
-    let mut lines = create.lines().skip(1);
-    let mut options: Vec<&str> = Vec::new();
-    let mut index_lines: Vec<String> = Vec::new();
-    for line in lines.by_ref() {
-        if let Some(rest) = line.strip_prefix(')') {
-            options.push(rest.trim_start());
-            break;
-        }
-        let item = line.trim_start().trim_end_matches(',');
-        if let Some(rest) = item.strip_prefix("PRIMARY KEY ") {
-            table.primary_key = parts(rest).into_iter().map(|part| part.name).collect();
-            kept.push(item.to_owned());
-        } else if is_index(item) {
-            index_lines.push(item.to_owned());
-        } else if !is_foreign_key(item) {
-            kept.push(item.to_owned());
-        }
-    }
-    options.extend(lines);
-    table.indexes = index_lines.iter().filter_map(|line| index(line)).collect();
-    // An auto-increment column must have a key from the start.
-    let auto = table.columns.iter().find(|column| column.auto_increment);
-    if let Some(auto) = auto.filter(|auto| table.primary_key.first() != Some(&auto.name)) {
-        let wanted = format!("({}", ident(&auto.name));
-        kept.extend(
-            index_lines
-                .iter()
-                .find(|line| line.contains(&wanted))
-                .cloned(),
-        );
-    }
-    table.native_ddl = Some(format!("(\n  {}\n)", kept.join(",\n  ")));
-    table.native_options = without_auto_increment(&options.join("\n"));
-}
-
-fn is_index(item: &str) -> bool {
-    ["KEY ", "UNIQUE KEY ", "FULLTEXT KEY ", "SPATIAL KEY "]
-        .iter()
-        .any(|start| item.starts_with(start))
-}
-
-fn is_foreign_key(item: &str) -> bool {
-    item.starts_with("FOREIGN KEY ")
-        || (item.starts_with("CONSTRAINT ") && {
-            let (_, rest) = quoted(item).unwrap_or_default();
-            rest.trim_start().starts_with("FOREIGN KEY ")
-        })
-}
-
-/// The first quoted name of `item` and what follows it.
-fn quoted(item: &str) -> Option<(String, &str)> {
-    let start = item.find('`')? + 1;
-    let mut name = String::new();
-    let mut characters = item[start..].char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        if character != '`' {
-            name.push(character);
-            continue;
-        }
-        if characters.next_if(|(_, next)| *next == '`').is_none() {
-            return Some((name, &item[start + at + 1..]));
-        }
-        name.push('`');
-    }
-    None
-}
-
-/// The columns in `(…)`; empty if any part is an expression.
-fn parts(list: &str) -> Vec<IndexColumn> {
-    read_parts(list).map(|(parts, _)| parts).unwrap_or_default()
-}
-
-/// The columns in `(…)` and what follows the closing parenthesis; None if a part is an expression.
-fn read_parts(list: &str) -> Option<(Vec<IndexColumn>, &str)> {
-    let mut rest = list.trim_start().strip_prefix('(')?;
-    let mut parts = Vec::new();
-    loop {
-        if !rest.starts_with('`') {
-            return None;
-        }
-        let (name, mut after) = quoted(rest)?;
-        let mut prefix = None;
-        if let Some(length) = after.strip_prefix('(') {
-            let (digits, tail) = length.split_once(')')?;
-            prefix = digits.parse().ok();
-            after = tail;
-        }
-        let descending = after.starts_with(" DESC");
-        after = after.strip_prefix(" DESC").unwrap_or(after);
-        parts.push(IndexColumn {
-            name,
-            prefix,
-            descending,
-        });
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => return Some((parts, after.strip_prefix(')')?)),
-        }
-    }
-}
-
-/// Reads a `KEY` line; what the columns don't say is kept as it is.
-fn index(line: &str) -> Option<Index> {
-    let (name, rest) = quoted(line)?;
-    let plain = line.starts_with("KEY ") || line.starts_with("UNIQUE KEY ");
-    let read = read_parts(rest).filter(|_| plain);
-    let bare = |after: &str| matches!(after.trim(), "" | "USING BTREE");
-    let (columns, native) = match read {
-        Some((columns, after)) if bare(after) => (columns, None),
-        Some((columns, _)) => (columns, Some(line.to_owned())),
-        None => (parts(rest), Some(line.to_owned())),
-    };
-    Some(Index {
-        name,
-        unique: line.starts_with("UNIQUE "),
-        columns,
-        native,
-    })
-}
-
-fn without_auto_increment(options: &str) -> String {
-    let key = "AUTO_INCREMENT=";
-    let end = options.find(" COMMENT=").unwrap_or(options.len());
-    let Some(start) = options[..end].find(key) else {
-        return options.to_owned();
-    };
-    let after = options[start + key.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
-    format!("{}{}", &options[..start], after.trim_start())
-}
-
-/// Options of a table whose own engine isn't InnoDB.
-pub fn innodb_options(collation: &str, comment: &str) -> String {
+/// Options of a table whose own engine isn't InnoDB: of its own ones, only partitions mean the same.
+pub fn innodb_options(own: &str, collation: &str, comment: &str) -> String {
     let charset = collation.split('_').next().unwrap_or_default();
     let mut options = "ENGINE=InnoDB".to_owned();
     if !charset.is_empty() {
@@ -155,17 +18,143 @@ pub fn innodb_options(collation: &str, comment: &str) -> String {
     if !comment.is_empty() {
         options.push_str(&format!(" COMMENT={}", quoted_text(comment)));
     }
+    // Ours ends before the partitions, which are on lines of their own.
+    let partitions = own
+        .lines()
+        .skip_while(|line| !line.trim_start().starts_with("PARTITION BY"));
+    for line in partitions {
+        let line = match line.split_once(" ENGINE = ") {
+            Some((before, after)) => {
+                let rest =
+                    after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+                format!("{before} ENGINE = InnoDB{rest}")
+            }
+            None => line.to_owned(),
+        };
+        options.push('\n');
+        options.push_str(&line);
+    }
     options
 }
 
+/// All statements of a plan on an empty target, in order.
+pub fn all(database: &str, plan: &Plan) -> Vec<String> {
+    let staged = |stage: ObjectStage| {
+        let objects = plan.objects.iter().filter(move |o| o.stage == stage);
+        objects.flat_map(|object| object.statements.iter().cloned())
+    };
+    let mut sql: Vec<String> = Vec::new();
+    for table in &plan.tables {
+        let name = database_of(database, &table.target);
+        let create = create_database(name);
+        if name != database && !sql.contains(&create) {
+            sql.push(create);
+        }
+    }
+    sql.extend(staged(ObjectStage::BeforeTables));
+    sql.extend(
+        plan.tables
+            .iter()
+            .map(|table| create(database, &table.target)),
+    );
+    let alter = |table: &TableSchema, what: &str| {
+        format!("ALTER TABLE {} {what}", table_name(database, table))
+    };
+    for table in plan.tables.iter().map(|table| &table.target) {
+        let made = table.native_ddl.as_deref().unwrap_or_default();
+        let items = table.indexes.iter().map(index_item);
+        let items = items.filter(|item| !made.contains(item.as_str()));
+        let changes = index_changes(table, items.collect());
+        sql.extend(changes.iter().map(|change| alter(table, change)));
+    }
+    for table in plan.tables.iter().map(|table| &table.target) {
+        let keys = named_keys(table);
+        let items: Vec<String> = keys
+            .iter()
+            .map(|(name, key)| format!("ADD {}", foreign_key_item(database, name, key)))
+            .collect();
+        if !items.is_empty() {
+            sql.push(alter(table, &items.join(", ")));
+        }
+    }
+    sql.extend(staged(ObjectStage::AfterData));
+    sql
+}
+
+/// The database a plan's objects are made in: where all its tables go, else the URL's.
+pub fn home<'a>(default: &'a str, tables: &'a [TablePlan]) -> &'a str {
+    let mut names = tables
+        .iter()
+        .map(|table| database_of(default, &table.target));
+    let first = names.next().unwrap_or(default);
+    match names.all(|name| name == first) {
+        true => first,
+        false => default,
+    }
+}
+
+/// A database for tables that don't go to the URL's.
+pub fn create_database(name: &str) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {}", ident(name))
+}
+
+/// What follows ALTER TABLE to add indexes, given as items, and to set the counter: everything in
+/// one pass over the table, but for what the server builds one at a time.
+pub fn index_changes(table: &TableSchema, items: Vec<String>) -> Vec<String> {
+    let (alone, together): (Vec<String>, Vec<String>) = items
+        .into_iter()
+        .partition(|item| item.starts_with("FULLTEXT"));
+    let together: Vec<String> = together.iter().map(|item| format!("ADD {item}")).collect();
+    let mut changes = Vec::new();
+    if !together.is_empty() {
+        changes.push(together.join(", "));
+    }
+    changes.extend(alone.iter().map(|item| format!("ADD {item}")));
+    let auto = table.columns.iter().any(|column| column.auto_increment);
+    if let Some(next) = table.auto_increment.filter(|next| auto && *next > 1) {
+        // A value below what the rows need is raised by the server.
+        changes.push(format!("AUTO_INCREMENT = {next}"));
+    }
+    changes
+}
+
+/// A table's foreign keys, each with a name.
+pub fn named_keys(table: &TableSchema) -> Vec<(String, &ForeignKey)> {
+    let keys = table.foreign_keys.iter().enumerate();
+    let named = keys.map(|(at, key)| match key.name.as_str() {
+        "" => {
+            let name = format!("fk_{at}_{}", table.name);
+            (name.chars().take(64).collect(), key)
+        }
+        name => (name.to_owned(), key),
+    });
+    named.collect()
+}
+
+/// Whether a definition the server wrote is still about the table's columns: a rule may have
+/// renamed, dropped, added or cast some since.
+fn is_of(body: &str, table: &TableSchema) -> bool {
+    let mut lines = lines(body)
+        .into_iter()
+        .filter(|line| line.starts_with("  `"));
+    let all = table.columns.iter().all(|column| {
+        let wanted = format!("  {} {}", ident(&column.name), column.native_type);
+        lines.next().is_some_and(|line| {
+            let start = line.get(..wanted.len()).unwrap_or_default();
+            start.eq_ignore_ascii_case(&wanted)
+        })
+    });
+    all && lines.next().is_none()
+}
+
 /// CREATE TABLE with the primary key only.
-pub fn create(database: &str, table: &TableSchema, form: CellForm) -> String {
-    let name = format!("{}.{}", ident(database), ident(&table.name));
+pub fn create(database: &str, table: &TableSchema) -> String {
+    let name = table_name(database, table);
     let options = match table.native_options.as_str() {
         "" => "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
         options => options,
     };
-    if let (CellForm::Native, Some(body)) = (form, &table.native_ddl) {
+    if let Some(body) = table.native_ddl.as_ref().filter(|body| is_of(body, table)) {
         return format!("CREATE TABLE {name} {body} {options}");
     }
     let mut items: Vec<String> = table.columns.iter().map(column).collect();
@@ -246,8 +235,9 @@ fn default(value: &ColumnDefault, native_type: &str) -> String {
             let lower = native_type.to_ascii_lowercase();
             let long = ["text", "blob", "json"].iter().any(|t| lower.contains(t));
             match kind(native_type) {
-                // MySQL takes a default of these as an expression only.
-                _ if long => format!("({})", text(literal)),
+                // MySQL takes a default of these as an expression only. Without an introducer:
+                // MariaDB 10.11 keeps `_utf8mb4'it's'` of one, and can't read it again.
+                _ if long => format!("({})", quoted_text(literal)),
                 Kind::Bit => literal.clone(),
                 _ => quoted_text(literal),
             }
@@ -307,7 +297,7 @@ pub fn foreign_key_item(database: &str, name: &str, key: &ForeignKey) -> String 
         "CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {}.{}{references}",
         ident(name),
         idents(key.columns.iter().map(String::as_str)),
-        ident(database),
+        ident(key.references_schema.as_deref().unwrap_or(database)),
         ident(&key.references_table)
     );
     for (event, rule) in [("DELETE", &key.on_delete), ("UPDATE", &key.on_update)] {
@@ -317,72 +307,4 @@ pub fn foreign_key_item(database: &str, name: &str, key: &ForeignKey) -> String 
         }
     }
     item
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use common::schema::CanonicalType;
-
-    fn table(columns: &[(&str, bool)]) -> TableSchema {
-        let column = |(name, auto): &(&str, bool)| Column {
-            name: (*name).into(),
-            native_type: "int".into(),
-            canonical: CanonicalType::Any,
-            nullable: false,
-            default: None,
-            auto_increment: *auto,
-            charset: None,
-            collation: None,
-            generated: None,
-            comment: String::new(),
-        };
-        TableSchema {
-            schema: None,
-            member: None,
-            name: "t".into(),
-            columns: columns.iter().map(column).collect(),
-            primary_key: vec![],
-            indexes: vec![],
-            foreign_keys: vec![],
-            auto_increment: None,
-            native_options: String::new(),
-            native_ddl: None,
-            rows_estimate: 0,
-            bytes_estimate: 0,
-        }
-    }
-
-    #[test]
-    fn a_definition_is_taken_apart() {
-        let mut t = table(&[("a", false), ("x`y", true)]);
-        read_create(
-            "CREATE TABLE `t` (\n  `a` int(11) NOT NULL COMMENT 'KEY, `k`',\n  `x``y` int,\n  \
-             PRIMARY KEY (`a`,`x``y`),\n  UNIQUE KEY `u` (`x``y`(3) DESC,`a`) USING BTREE,\n  \
-             KEY `c` (`a`) COMMENT 'hm',\n  FULLTEXT KEY `f` (`a`),\n  \
-             CONSTRAINT `fk` FOREIGN KEY (`a`) REFERENCES `p` (`a`),\n  \
-             CONSTRAINT `ck` CHECK (`a` > 0)\n) ENGINE=InnoDB AUTO_INCREMENT=7 \
-             DEFAULT CHARSET=latin1 COMMENT='AUTO_INCREMENT=8'",
-            &mut t,
-        );
-        assert_eq!(t.primary_key, ["a", "x`y"]);
-        assert_eq!(
-            t.native_options,
-            "ENGINE=InnoDB DEFAULT CHARSET=latin1 COMMENT='AUTO_INCREMENT=8'"
-        );
-        let body = t.native_ddl.clone().expect("read");
-        assert!(
-            body.contains("CHECK (`a` > 0)") && !body.contains("FOREIGN"),
-            "{body}"
-        );
-        assert!(
-            body.contains("UNIQUE KEY `u`") && !body.contains("FULLTEXT"),
-            "{body}"
-        );
-        let natives: Vec<bool> = t.indexes.iter().map(|i| i.native.is_some()).collect();
-        assert_eq!(natives, [false, true, true]);
-        let first = &t.indexes[0];
-        assert!(first.unique && first.columns[0].prefix == Some(3) && first.columns[0].descending);
-        assert_eq!(index_item(first), "UNIQUE KEY `u` (`x``y`(3) DESC, `a`)");
-    }
 }

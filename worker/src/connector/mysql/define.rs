@@ -1,22 +1,22 @@
-//! Runs create, index and foreign-key tasks. Each looks at what is there and does the rest, so a
+//! Runs create, index, foreign-key and objects tasks. Each looks at what is there and does the rest, so a
 //! second run ends the same. The task's session is registered in the fence first, and sessions of
 //! older epochs are killed: a zombie's DROP can't come late.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use common::code::Code;
 use common::job::TargetMode;
 use common::limits;
 use common::plan::TablePlan;
-use common::schema::{CellForm, TableSchema};
+use common::schema::{ObjectStage, TableSchema};
 use common::task::TaskKind;
 
-use super::ddl;
+use super::error::Failed;
 use super::fence::{Books, Claim, Raised, gone};
-use super::inspect;
-use super::quote::{ident, text};
+use super::quote::{database_of, ident, table_name, text};
 use super::session::{Host, Purpose, Session};
-use super::xa;
+use super::{carry, columns, ddl, inspect, xa};
 use crate::connector::{DefineWork, Error, Occupied, Result, Role};
 
 /// See [`crate::connector::Connector::define`].
@@ -28,11 +28,16 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
     let creates = matches!(work.kind, TaskKind::Create);
     register(&mut session, host, &work, creates).await?;
     let database = host.database.as_str();
+    let home = ddl::home(database, &work.tables);
     match &work.kind {
         TaskKind::Create => {
+            for name in databases(database, &work.tables) {
+                session.run(&ddl::create_database(name)).await?;
+            }
+            carry::run(&mut session, home, &work.objects, ObjectStage::BeforeTables).await?;
             let mode = work.spec.target_mode;
             for table in &work.tables {
-                create(&mut session, database, table, mode, table.form).await?;
+                create(&mut session, database, table, mode).await?;
             }
         }
         TaskKind::Index { table } => {
@@ -43,12 +48,23 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
             let table = planned(&work, table.0)?;
             foreign_keys(&mut session, database, &table.target).await?;
         }
+        TaskKind::Objects => {
+            carry::run(&mut session, home, &work.objects, ObjectStage::AfterData).await?;
+        }
         other => {
             let what = format!("{} is no work for a target's definitions", other.name());
             return Err(Error::permanent(Code::Internal, what));
         }
     }
     Ok(())
+}
+
+/// Databases beside the URL's that tables go to.
+fn databases<'a>(default: &'a str, tables: &'a [TablePlan]) -> BTreeSet<&'a str> {
+    let names = tables
+        .iter()
+        .map(|table| database_of(default, &table.target));
+    names.filter(|name| *name != default).collect()
 }
 
 /// The table a task is about: `tables` holds the whole plan, or just this one.
@@ -116,11 +132,10 @@ async fn create(
     database: &str,
     plan: &TablePlan,
     mode: TargetMode,
-    form: CellForm,
 ) -> Result<()> {
     let table = &plan.target;
-    let name = format!("{}.{}", ident(database), ident(&table.name));
-    let mut found = occupied(session, database, &table.name).await?;
+    let name = table_name(database, table);
+    let mut found = occupied(session, database_of(database, table), &table.name).await?;
     if found != Occupied::Absent && mode == TargetMode::Recreate {
         session
             .run_within(&format!("DROP TABLE {name}"), limits::DEFINE_DEADLINE_MS)
@@ -128,8 +143,8 @@ async fn create(
         found = Occupied::Absent;
     }
     if found == Occupied::Absent {
-        session.run(&ddl::create(database, table, form)).await?;
-        return Ok(());
+        let created = session.run(&ddl::create(database, table)).await;
+        return created.map(drop).map_err(|failed| about(failed, table));
     }
     match mode {
         // An empty one with these columns is what an earlier run of this task has made.
@@ -155,7 +170,7 @@ async fn create(
 async fn compare(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
     let sql = format!(
         "SELECT engine FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
-        text(database),
+        text(database_of(database, table)),
         text(&table.name)
     );
     let engine = session.cell(&sql).await?.unwrap_or_default();
@@ -166,7 +181,7 @@ async fn compare(session: &mut Session, database: &str, table: &TableSchema) -> 
         error.failure.fixes.push(fix);
         return Err(error);
     }
-    let there = inspect::columns_of(session, database, &table.name).await?;
+    let there = columns::columns_of(session, database_of(database, table), &table.name).await?;
     let differs = |what: String| {
         let what = format!("table {}: {what}", table.name);
         Err(Error::permanent(Code::TargetDiffers, what))
@@ -219,11 +234,11 @@ fn bare(native_type: &str) -> String {
 
 /// Builds what is missing of a table's indexes, all in one pass over it, then its counter.
 async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
-    let name = format!("{}.{}", ident(database), ident(&table.name));
+    let name = table_name(database, table);
     let sql = format!(
         "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = {} \
          AND table_name = {}",
-        text(database),
+        text(database_of(database, table)),
         text(&table.name)
     );
     let there = first_cells(session, &sql).await?;
@@ -233,27 +248,20 @@ async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Re
             .any(|name| name.eq_ignore_ascii_case(&item.name))
     };
     let items = table.indexes.iter().filter(missing).map(ddl::index_item);
-    // InnoDB builds one full-text index at a time.
-    let (alone, together): (Vec<String>, Vec<String>) =
-        items.partition(|item| item.starts_with("FULLTEXT"));
-    let together: Vec<String> = together.iter().map(|item| format!("ADD {item}")).collect();
-    let mut statements = Vec::new();
-    if !together.is_empty() {
-        statements.push(together.join(", "));
-    }
-    statements.extend(alone.iter().map(|item| format!("ADD {item}")));
-    let auto = table.columns.iter().any(|column| column.auto_increment);
-    if let Some(next) = table.auto_increment.filter(|next| auto && *next > 1) {
-        // A value below what the rows need is raised by the server.
-        statements.push(format!("AUTO_INCREMENT = {next}"));
-    }
-    for statement in statements {
+    for statement in ddl::index_changes(table, items.collect()) {
         let alter = format!("ALTER TABLE {name} {statement}");
-        session
-            .run_within(&alter, limits::DEFINE_DEADLINE_MS)
-            .await?;
+        let altered = session.run_within(&alter, limits::DEFINE_DEADLINE_MS).await;
+        altered.map_err(|failed| about(failed, table))?;
     }
     Ok(())
+}
+
+/// A refused definition, with the table it is about.
+fn about(failed: Failed, table: &TableSchema) -> Error {
+    let mut error = failed.error;
+    let what = &mut error.failure.what;
+    *what = format!("table {}: {what}", table.full_name());
+    error
 }
 
 /// Adds what is missing of a table's foreign keys. The session has foreign_key_checks off: the
@@ -262,16 +270,12 @@ async fn foreign_keys(session: &mut Session, database: &str, table: &TableSchema
     let sql = format!(
         "SELECT constraint_name FROM information_schema.table_constraints WHERE table_schema = {} \
          AND table_name = {} AND constraint_type = 'FOREIGN KEY'",
-        text(database),
+        text(database_of(database, table)),
         text(&table.name)
     );
     let there = first_cells(session, &sql).await?;
     let mut items = Vec::new();
-    for (at, key) in table.foreign_keys.iter().enumerate() {
-        let name = match key.name.as_str() {
-            "" => format!("fk_{at}_{}", table.name).chars().take(64).collect(),
-            name => name.to_owned(),
-        };
+    for (name, key) in ddl::named_keys(table) {
         if !there.iter().any(|there| there.eq_ignore_ascii_case(&name)) {
             let item = ddl::foreign_key_item(database, &name, key);
             items.push(format!("ADD {item}"));
@@ -281,15 +285,12 @@ async fn foreign_keys(session: &mut Session, database: &str, table: &TableSchema
         return Ok(());
     }
     let alter = format!(
-        "ALTER TABLE {}.{} {}",
-        ident(database),
-        ident(&table.name),
+        "ALTER TABLE {} {}",
+        table_name(database, table),
         items.join(", ")
     );
-    session
-        .run_within(&alter, limits::DEFINE_DEADLINE_MS)
-        .await?;
-    Ok(())
+    let altered = session.run_within(&alter, limits::DEFINE_DEADLINE_MS).await;
+    altered.map(drop).map_err(|failed| about(failed, table))
 }
 
 async fn first_cells(session: &mut Session, sql: &str) -> Result<Vec<String>> {

@@ -12,8 +12,14 @@ pub const XAER_NOTA: u16 = 1397;
 pub const XA_RBROLLBACK: u16 = 1402;
 pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
 pub const DUPLICATE_KEY: u16 = 1062;
+/// A value was cut or isn't one of an ENUM's members.
+pub const DATA_TRUNCATED: u16 = 1265;
 pub const NO_SUCH_THREAD: u16 = 1094;
 pub const NO_SUCH_TABLE: u16 = 1146;
+
+/// Something a definition names isn't there: database, column of a view, table, routine, view's
+/// table, trigger's table, sequence.
+pub const MISSING: [u16; 8] = [1049, 1054, 1109, 1146, 1305, 1356, 1449, 4091];
 
 /// A failed statement: the server's code (0 = it never answered) beside what is reported.
 #[derive(Clone, Debug)]
@@ -125,7 +131,10 @@ fn of_number(number: u16, message: &str, role: Role) -> (ErrorClass, Code) {
             (Permanent, Code::TargetFull)
         }
         // A value that does not fit: where it is only a warning, the writer makes it this error.
-        1048 | 1264 | 1265 | 1292 | 1300 | 1366 | 1406 | 1411 | 1690 if role == Role::Target => {
+        1048 | 1264 | 1265 | 1292 | 1300 | 1366 | 1406 | 1411 | 1416 | 1690 | 3140 | 6136
+        | 6138
+            if role == Role::Target =>
+        {
             (Permanent, Code::ValueChanged)
         }
         // A definition changed under a running statement.

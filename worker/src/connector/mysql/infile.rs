@@ -4,6 +4,8 @@
 //! Cells end with TAB, rows with LF; NUL, TAB, LF and backslash inside a cell are escaped, which
 //! together with `CHARACTER SET binary` carries every byte (measured). NULL is `\N`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::value::{CellCursor, RowBatch};
 use futures::StreamExt;
@@ -17,12 +19,12 @@ pub const FORMAT: &str = "CHARACTER SET binary FIELDS TERMINATED BY '\\t' ENCLOS
                           ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' STARTING BY ''";
 
 /// The batch as a stream of pieces.
-pub fn stream(batch: RowBatch) -> InfileData {
+pub fn stream(batch: Arc<RowBatch>) -> InfileData {
     futures::stream::iter(Slices::new(batch).map(Ok)).boxed()
 }
 
 struct Slices {
-    batch: RowBatch,
+    batch: Arc<RowBatch>,
     /// The cell being written.
     cursor: CellCursor,
     /// Its column.
@@ -32,7 +34,7 @@ struct Slices {
 }
 
 impl Slices {
-    fn new(batch: RowBatch) -> Slices {
+    fn new(batch: Arc<RowBatch>) -> Slices {
         Slices {
             batch,
             cursor: CellCursor::default(),
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     fn file(batch: RowBatch) -> (Vec<u8>, usize) {
-        let slices: Vec<Bytes> = Slices::new(batch).collect();
+        let slices: Vec<Bytes> = Slices::new(Arc::new(batch)).collect();
         let longest = slices.iter().map(Bytes::len).max().unwrap_or(0);
         (slices.concat(), longest)
     }

@@ -4,20 +4,25 @@
 //! |---|---|
 //! | `session` | connections, pinned settings, deadlines |
 //! | `types`, `quote` | types, selecting and storing cells; names and values as SQL |
-//! | `inspect`, `sample` | catalogue, key bounds |
+//! | `inspect`, `columns`, `objects`, `sample` | catalogue, views and the like, key bounds |
 //! | `reader` | rows out |
-//! | `writer`, `load`, `infile` | rows in |
+//! | `writer`, `load`, `guard`, `infile` | rows in |
 //! | `fence`, `xa`, `resolve` | bookkeeping, prepared transactions, the end of a job |
-//! | `ddl`, `define` | text of definitions; tasks that run them |
+//! | `definition`, `ddl`, `define`, `carry` | text of definitions; tasks that run them |
 //! | `error` | what a server's code means |
 
+mod carry;
+mod columns;
 mod ddl;
 mod define;
+mod definition;
 mod error;
 mod fence;
+mod guard;
 mod infile;
 mod inspect;
 mod load;
+mod objects;
 mod quote;
 mod reader;
 mod resolve;
@@ -57,8 +62,8 @@ impl Mysql {
 
 #[async_trait]
 impl Connector for Mysql {
-    async fn inspect(&self, role: Role, _spec: &JobSpec) -> Result<Inspection> {
-        inspect::inspect(&self.host, role).await
+    async fn inspect(&self, role: Role, spec: &JobSpec) -> Result<Inspection> {
+        inspect::inspect(&self.host, role, spec).await
     }
 
     async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable> {
@@ -77,7 +82,8 @@ impl Connector for Mysql {
         let mut session = self.host.open(Role::Target, Purpose::Read).await?;
         let mut found = Vec::with_capacity(tables.len());
         for table in tables {
-            found.push(define::occupied(&mut session, &self.host.database, &table.name).await?);
+            let database = table.schema.as_deref().unwrap_or(&self.host.database);
+            found.push(define::occupied(&mut session, database, &table.name).await?);
         }
         Ok(found)
     }
@@ -89,11 +95,7 @@ impl Connector for Mysql {
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {
-        let made = plan
-            .tables
-            .iter()
-            .map(|table| ddl::create(&self.host.database, &table.target, table.form));
-        made.collect()
+        ddl::all(&self.host.database, plan)
     }
 
     async fn define(&self, work: DefineWork) -> Result<()> {

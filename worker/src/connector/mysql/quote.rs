@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use common::schema::TableSchema;
+
 /// A quoted identifier.
 pub fn ident(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -13,6 +15,20 @@ pub fn ident(name: &str) -> String {
 /// Quoted identifiers with commas between.
 pub fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
+}
+
+/// The database a table is in: its own, else the endpoint's.
+pub fn database_of<'a>(default: &'a str, table: &'a TableSchema) -> &'a str {
+    table.schema.as_deref().unwrap_or(default)
+}
+
+/// A table's whole name, quoted.
+pub fn table_name(default: &str, table: &TableSchema) -> String {
+    format!(
+        "{}.{}",
+        ident(database_of(default, table)),
+        ident(&table.name)
+    )
 }
 
 /// A text literal.

@@ -4,14 +4,17 @@
 use async_trait::async_trait;
 use common::code::Code;
 use common::limits;
-use common::schema::{KeyBound, KeyRange};
+use common::schema::{CellForm, KeyBound, KeyRange};
 use common::value::RowBatch;
 use mysql_async::Value;
 
-use super::quote::ident;
+use super::quote::{hex, ident, table_name};
 use super::session::Session;
 use super::types;
 use crate::connector::{Error, ReadRequest, Result, SourceReader};
+
+/// Bytes of a value that an error shows.
+const SHOWN_BYTES: usize = 40;
 
 /// See [`SourceReader`].
 pub struct Reader {
@@ -19,16 +22,30 @@ pub struct Reader {
     /// Statements that are not started yet, last first.
     waiting: Vec<String>,
     running: bool,
-    columns: Vec<String>,
+    columns: Vec<Cell>,
     table: String,
+}
+
+/// What is expected of a column's cells.
+struct Cell {
+    name: String,
+    /// The column's character set, if the server converts its texts to UTF-8.
+    converted_from: Option<String>,
 }
 
 impl Reader {
     pub fn new(session: Session, database: &str, request: &ReadRequest) -> Result<Reader> {
-        let columns: Vec<String> = request
+        let converted = |column| match request.form {
+            CellForm::Canonical => types::foreign_charset(column).map(str::to_owned),
+            CellForm::Native => None,
+        };
+        let columns: Vec<Cell> = request
             .table
             .copied_columns()
-            .map(|column| column.name.clone())
+            .map(|column| Cell {
+                name: column.name.clone(),
+                converted_from: converted(column),
+            })
             .collect();
         if columns.is_empty() {
             let what = format!("table {} has no column to read", request.table.name);
@@ -49,15 +66,38 @@ impl Reader {
         for (at, cell) in row.into_iter().enumerate() {
             match cell {
                 Value::NULL => batch.push_null(),
-                Value::Bytes(bytes) if bytes.len() > limits::CELL_BYTES_MAX => {
-                    let column = self.columns.get(at).map_or("", String::as_str);
-                    let what = format!("{}.{column} holds {} bytes", self.table, bytes.len());
-                    return Err(Error::permanent(Code::UnsupportedType, what));
+                Value::Bytes(bytes) => {
+                    self.check(at, &bytes)?;
+                    batch.push(&bytes);
                 }
-                Value::Bytes(bytes) => batch.push(&bytes),
                 // The text protocol has nothing else.
                 other => batch.push(other.as_sql(true).as_bytes()),
             }
+        }
+        Ok(())
+    }
+
+    /// A cell must fit into a batch, and be the text it was at the source.
+    fn check(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let Some(column) = self.columns.get(at) else {
+            return Ok(());
+        };
+        let place = format!("{}.{}", self.table, column.name);
+        if bytes.len() > limits::CELL_BYTES_MAX {
+            let what = format!("{place} holds {} bytes", bytes.len());
+            return Err(Error::permanent(Code::UnsupportedType, what));
+        }
+        if let Some(charset) = &column.converted_from
+            && std::str::from_utf8(bytes).is_err()
+        {
+            let mut shown = String::new();
+            let raw = bytes.strip_suffix(b"\xFF").unwrap_or(bytes);
+            hex(&raw[..raw.len().min(SHOWN_BYTES)], &mut shown);
+            let what = format!(
+                "{place} holds a text that its character set {charset} has no conversion to \
+                 Unicode for: X'{shown}'"
+            );
+            return Err(Error::permanent(Code::NotRepresentable, what));
         }
         Ok(())
     }
@@ -92,10 +132,9 @@ fn statements(database: &str, request: &ReadRequest) -> Vec<String> {
         .map(|column| types::select(column, request.form))
         .collect();
     let select = format!(
-        "SELECT /* sterna */ {} FROM {}.{}",
+        "SELECT /* sterna */ {} FROM {}",
         list.join(", "),
-        ident(database),
-        ident(&request.table.name)
+        table_name(database, &request.table)
     );
     if request.ranges.is_empty() {
         return vec![select];

@@ -7,7 +7,7 @@
 use common::code::Code;
 use common::schema::{CanonicalType, Column, KeyBound, KeyRange, KeySample, TableSchema};
 
-use super::quote::{ident, text};
+use super::quote::{database_of, ident, table_name, text};
 use super::reader::condition;
 use super::session::{Session, TextRow};
 use super::types::{Kind, kind};
@@ -37,9 +37,8 @@ pub async fn sample(
         return Ok(KeySample::default());
     }
     let from = format!(
-        "{}.{} FORCE INDEX ({})",
-        ident(database),
-        ident(&table.name),
+        "{} FORCE INDEX ({})",
+        table_name(database, table),
         ident(&key.index)
     );
     if is_integer(&key.columns[0]) {
@@ -67,7 +66,7 @@ async fn key(session: &mut Session, database: &str, table: &TableSchema) -> Resu
         "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
          WHERE table_schema = {} AND table_name = {} AND non_unique = 0 \
          ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index",
-        text(database),
+        text(database_of(database, table)),
         text(&table.name)
     );
     let rows = session.rows(&sql).await?;
@@ -265,7 +264,12 @@ fn shown(column: &Column) -> String {
     match kind(&column.native_type) {
         Kind::Text | Kind::Binary | Kind::Json => format!("HEX({name})"),
         Kind::Bit => format!("CAST({name} AS UNSIGNED)"),
-        Kind::Number | Kind::Float | Kind::Moment => name,
+        Kind::Integer
+        | Kind::Number
+        | Kind::Float
+        | Kind::Moment
+        | Kind::Member
+        | Kind::Address => name,
     }
 }
 
@@ -277,6 +281,7 @@ fn literal(column: &Column, cell: &str) -> String {
             format!("_{charset} X'{cell}'")
         }
         Kind::Moment if !matches!(column.canonical, CanonicalType::Year) => format!("'{cell}'"),
+        Kind::Address => format!("'{cell}'"),
         _ => cell.to_owned(),
     }
 }

@@ -9,13 +9,20 @@ use common::limits;
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, QueryResult, SslOpts, TextProtocol, Value};
-use percent::decode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
 use super::error::{Failed, classify};
+use crate::connector::percent::decode;
 use crate::connector::{Error, Role};
+
+/// Zero and impossible dates that a source holds must be able to travel; NO_AUTO_VALUE_ON_ZERO
+/// keeps a 0 in an auto-increment column a 0.
+pub const SQL_MODE: &str = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,\
+                            NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO";
+/// As [`SQL_MODE`], but what doesn't fit is stored with a warning: for loads that check these.
+pub const SQL_MODE_LAX: &str = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
 
 /// A row of a short answer: each cell's text, None = NULL.
 pub type TextRow = Vec<Option<String>>;
@@ -194,17 +201,15 @@ impl Session {
         };
         let lock_wait = limits::LOCK_WAIT_MS.div_ceil(1_000);
         self.run("SET NAMES utf8mb4").await?;
-        // Zero and impossible dates that a source holds must be able to travel; NO_AUTO_VALUE_ON_ZERO
-        // keeps a 0 in an auto-increment column a 0. unique_checks stays on: turning it off together
-        // with foreign_key_checks lost rows of earlier, successful statements (MariaDB, measured).
+        // unique_checks stays on: turning it off together with foreign_key_checks lost rows of
+        // earlier, successful statements (MariaDB, measured).
         self.run(&format!(
             "SET SESSION time_zone = '+00:00', character_set_results = NULL, autocommit = 1, \
-             sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,\
-             NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
+             sql_mode = '{SQL_MODE}', \
              lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = {lock_wait}, \
              net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 3600, \
              sql_auto_is_null = 0, sql_select_limit = DEFAULT, sql_safe_updates = 0, \
-             sql_quote_show_create = 1, max_error_count = 64, unique_checks = 1, \
+             sql_quote_show_create = 1, unique_checks = 1, \
              foreign_key_checks = {}, {settings}",
             u8::from(purpose == Purpose::Read)
         ))
@@ -366,35 +371,6 @@ pub fn with_fix(mut failed: Failed, fix: String) -> Failed {
     let failure: &mut Failure = &mut failed.error.failure;
     failure.fixes.push(fix);
     failed
-}
-
-mod percent {
-    /// Undoes %XX; None if the result is not UTF-8.
-    pub fn decode(text: &str) -> Option<String> {
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let Some((&byte, tail)) = rest.split_first() {
-            let escaped = match (byte, tail) {
-                (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-                _ => None,
-            };
-            match escaped {
-                Some((high, low)) => {
-                    bytes.push(high << 4 | low);
-                    rest = &tail[2..];
-                }
-                None => {
-                    bytes.push(byte);
-                    rest = tail;
-                }
-            }
-        }
-        String::from_utf8(bytes).ok()
-    }
-
-    fn digit(byte: u8) -> Option<u8> {
-        (byte as char).to_digit(16).map(|digit| digit as u8)
-    }
 }
 
 #[cfg(test)]

@@ -1,72 +1,118 @@
 //! PostgreSQL 14 and newer.
+//!
+//! | file | what |
+//! |---|---|
+//! | `session` | connections, pinned settings, deadlines |
+//! | `types`, `copytext`, `quote` | selecting and storing cells; COPY's text; names and values as SQL |
+//! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
+//! | `reader`, `writer` | rows out and in, by COPY |
+//! | `fence`, `prepared`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+//! | `ddl`, `define*` | text of definitions; tasks that run them |
+//! | `error` | what a SQLSTATE means |
+
+mod copytext;
+mod ddl;
+mod define;
+mod define_fence;
+mod define_objects;
+mod error;
+mod fence;
+mod inspect;
+mod inspect_native;
+mod inspect_sql;
+mod inspect_tables;
+mod inspect_types;
+mod mark;
+mod objects;
+mod objects_after;
+mod objects_sql;
+mod prepared;
+mod quote;
+mod reader;
+mod resolve;
+mod sample;
+mod session;
+mod types;
+mod writer;
 
 use async_trait::async_trait;
-use common::code::Code;
 use common::epoch::TxnId;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
 use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
 
+use self::session::{Host, Purpose};
 use super::{
-    Connector, DefineWork, Error, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
+    Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
     SourceReader, TargetWriter,
 };
 use crate::secret::Secrets;
 
 /// A PostgreSQL database.
 #[derive(Clone)]
-pub struct Postgres {}
+pub struct Postgres {
+    host: Host,
+}
 
 impl Postgres {
     pub fn new(endpoint: &Endpoint, secrets: &Secrets) -> Result<Postgres> {
-        secrets.resolve(endpoint)?;
-        Ok(Postgres {})
+        let password = secrets.resolve(endpoint)?;
+        Ok(Postgres {
+            host: Host::new(endpoint, password.as_ref())?,
+        })
     }
-}
-
-fn not_built() -> Error {
-    Error::permanent(Code::NotBuilt, "PostgreSQL")
 }
 
 #[async_trait]
 impl Connector for Postgres {
-    async fn inspect(&self, _role: Role, _spec: &JobSpec) -> Result<Inspection> {
-        Err(not_built())
+    async fn inspect(&self, role: Role, spec: &JobSpec) -> Result<Inspection> {
+        inspect::inspect(&self.host, role, spec).await
     }
 
-    async fn sample(&self, _table: TableSchema, _buckets: u32) -> Result<InspectedTable> {
-        Err(not_built())
+    async fn sample(&self, table: TableSchema, buckets: u32) -> Result<InspectedTable> {
+        let mut session = self.host.open(Role::Source, Purpose::Read).await?;
+        let key = sample::sample(&mut session, &self.host, &table, buckets).await?;
+        Ok(InspectedTable { schema: table, key })
     }
 
     async fn mark(&self) -> Result<Option<SourceMark>> {
-        Err(not_built())
+        let mut session = self.host.open(Role::Source, Purpose::Read).await?;
+        Ok(mark::mark(&mut session).await?)
     }
 
-    async fn occupied(&self, _tables: &[TableRef]) -> Result<Vec<Occupied>> {
-        Err(not_built())
+    async fn occupied(&self, tables: &[TableRef]) -> Result<Vec<Occupied>> {
+        let mut session = self.host.open(Role::Target, Purpose::Read).await?;
+        let mut found = Vec::with_capacity(tables.len());
+        for table in tables {
+            found.push(define::occupied(&mut session, &self.host, table).await?);
+        }
+        Ok(found)
     }
 
-    async fn read(&self, _request: ReadRequest) -> Result<Box<dyn SourceReader>> {
-        Err(not_built())
+    async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>> {
+        let session = self.host.open(Role::Source, Purpose::Read).await?;
+        Ok(Box::new(reader::Reader::new(session, &self.host, &request)))
     }
 
-    fn ddl(&self, _plan: &Plan) -> Vec<String> {
-        Vec::new()
+    fn ddl(&self, plan: &Plan) -> Vec<String> {
+        ddl::plan(plan, &self.host.schema)
     }
 
-    async fn define(&self, _work: DefineWork) -> Result<()> {
-        Err(not_built())
+    async fn define(&self, work: DefineWork) -> Result<()> {
+        define::run(&self.host, work).await
     }
 
-    async fn writer(&self, _txn: TxnId, _table: TablePlan) -> Result<Box<dyn TargetWriter>> {
-        Err(not_built())
+    async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
+        let writer = writer::Writer::new(self.host.clone(), txn, &table);
+        Ok(Box::new(writer))
     }
 
-    async fn resolve(&self, _work: ResolveWork) -> Result<(u32, u32)> {
-        Err(not_built())
+    async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
+        resolve::run(&self.host, work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {
-        Err(not_built())
+        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
+        Ok(prepared::list(&mut session).await?)
     }
 }

@@ -6,14 +6,16 @@ use common::code::Code;
 use common::epoch::Unit;
 use common::job::TargetMode;
 use common::limits;
-use common::plan::TablePlan;
+use common::plan::{Plan, TablePlan};
 use common::schema::{
-    CanonicalType, CellForm, Column, ColumnDefault, ForeignKey, Index, TableSchema,
+    CanonicalType, CellForm, Column, ColumnDefault, Engine, ForeignKey, Index, TableSchema,
 };
 use common::task::TaskKind;
 
 use super::fence;
+use super::forms::is_hidden_rowid;
 use super::inspect::AUTO_INDEX;
+use super::objects;
 use super::session::{Session, args, bind, literal, quote};
 use crate::connector::{DefineWork, Error, Result};
 
@@ -45,19 +47,25 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     }
     match &work.kind {
         TaskKind::Create => {
+            // Under the source's names first: SQLite then renames in foreign keys too.
+            let mut changes = Vec::new();
             for table in &work.tables {
-                make_table(session, table, work.spec.target_mode, table.form).await?;
+                changes.extend(make_table(session, table, work).await?);
+            }
+            for sql in changes {
+                session.run_once(&sql, args([])).await?;
             }
         }
         TaskKind::Index { table } => {
             let place = (table.0 as usize).min(work.tables.len().saturating_sub(1));
             if let Some(table) = work.tables.get(place) {
-                make_indexes(session, &table.target).await?;
+                make_indexes(session, table).await?;
                 set_next_value(session, &table.target).await?;
             }
         }
         // They are part of the table's own statement: SQLite can't add them later.
         TaskKind::ForeignKeys { .. } => {}
+        TaskKind::Objects => objects::make(session, work).await?,
         other => {
             let what = format!("{} is no DDL task", other.name());
             return Err(Error::permanent(Code::Internal, what));
@@ -66,13 +74,13 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     fence::count(session, &work.job, &unit, work.epoch).await
 }
 
+/// Makes a table. Returns what is to be changed of it once all are there.
 async fn make_table(
     session: &mut Session,
     plan: &TablePlan,
-    mode: TargetMode,
-    form: CellForm,
-) -> Result<()> {
-    let table = &plan.target;
+    work: &DefineWork,
+) -> Result<Vec<String>> {
+    let (table, mode) = (&plan.target, work.spec.target_mode);
     let there = object_type(session, &table.name).await?;
     if there.is_some() {
         match mode {
@@ -93,16 +101,116 @@ async fn make_table(
                     let sql = format!("DELETE FROM {}", quote(&table.name));
                     session.run_once(&sql, args([])).await?;
                 }
-                return Ok(());
+                return Ok(Vec::new());
             }
         }
     }
-    let sql = match (&table.native_ddl, form) {
-        (Some(native), CellForm::Native) => native.clone(),
-        _ => create_table(table),
+    let from = work.spec.source.engine();
+    let (made, changes) = table_statements(plan, &work.tables, from == Some(Engine::Sqlite))?;
+    session.run_once(&made, args([])).await?;
+    Ok(changes)
+}
+
+/// The statements of a whole plan, as `define` runs them on an empty target.
+pub fn statements(plan: &Plan) -> Vec<String> {
+    let same_engine = plan.source.engine == Engine::Sqlite;
+    let tables = plan.tables.iter();
+    // What can't be made is said when it is to be made.
+    let (mut all, changes): (Vec<String>, Vec<Vec<String>>) = tables
+        .filter_map(|table| table_statements(table, &plan.tables, same_engine).ok())
+        .unzip();
+    all.extend(changes.into_iter().flatten());
+    for table in &plan.tables {
+        let made = table.target.indexes.iter().filter(|index| is_own(index));
+        all.extend(made.filter_map(|index| index_statement(table, index)));
+    }
+    let objects = plan.objects.iter();
+    all.extend(objects.flat_map(|object| object.statements.clone()));
+    all
+}
+
+/// What makes a table: the source's own statement where that is SQLite too, and then what a rule
+/// changes of it, so that no clause is lost.
+fn table_statements(
+    plan: &TablePlan,
+    all: &[TablePlan],
+    same_engine: bool,
+) -> Result<(String, Vec<String>)> {
+    // A foreign key that the rules leave out is a clause of that statement; one whose other end is
+    // renamed follows if that is done by ALTER, not if the other table is made anew.
+    let same_keys = plan.source.foreign_keys.len() == plan.target.foreign_keys.len();
+    let follows = |key: &ForeignKey| {
+        let other = all.iter().find(|other| {
+            let name = &other.source.name;
+            name.eq_ignore_ascii_case(&key.references_table)
+        });
+        other.is_none_or(|other| other.rule.is_none() || alterations(other).is_some())
     };
-    session.run_once(&sql, args([])).await?;
-    Ok(())
+    let kept = same_engine && same_keys && plan.source.foreign_keys.iter().all(follows);
+    for native in plan.source.native_ddl.iter().filter(|_| kept) {
+        if plan.form == CellForm::Native {
+            return Ok((native.clone(), Vec::new()));
+        }
+        if let Some(changes) = alterations(plan) {
+            return Ok((native.clone(), changes));
+        }
+    }
+    let generated = { plan.target.columns.iter() }.find(|column| column.generated.is_some());
+    match generated {
+        Some(column) => {
+            let what = format!(
+                "{}.{} is a generated column, and the job's rule makes the table anew",
+                plan.source.name, column.name
+            );
+            Err(Error::permanent(Code::NotBuilt, what))
+        }
+        None => Ok((create_table(&plan.target), Vec::new())),
+    }
+}
+
+/// From the source's table to the target's; None = that can't be altered.
+fn alterations(plan: &TablePlan) -> Option<Vec<String>> {
+    let (source, target) = (&plan.source, &plan.target);
+    let rules = plan.rule.iter().flat_map(|rule| &rule.columns);
+    let mut changes = Vec::new();
+    let mut shape: Vec<(String, String)> = source
+        .columns
+        .iter()
+        .map(|column| (column.name.clone(), column.native_type.clone()))
+        .collect();
+    let table = quote(&source.name);
+    for rule in rules {
+        let place = shape.iter().position(|(name, _)| *name == rule.column)?;
+        if rule.drop {
+            shape.remove(place);
+            changes.push(format!(
+                "ALTER TABLE {table} DROP COLUMN {}",
+                quote(&rule.column)
+            ));
+        } else if let Some(name) = &rule.rename {
+            shape[place].0.clone_from(name);
+            let (old, new) = (quote(&rule.column), quote(name));
+            changes.push(format!("ALTER TABLE {table} RENAME COLUMN {old} TO {new}"));
+        }
+    }
+    let wanted = target.columns.iter();
+    let wanted: Vec<(&str, &str)> = wanted
+        .map(|column| (column.name.as_str(), column.native_type.as_str()))
+        .collect();
+    let shape: Vec<(&str, &str)> = shape
+        .iter()
+        .map(|(name, native)| (name.as_str(), native.as_str()))
+        .collect();
+    if shape != wanted {
+        return None;
+    }
+    if source.name != target.name {
+        changes.push(format!(
+            "ALTER TABLE {table} RENAME TO {}",
+            quote(&target.name)
+        ));
+    }
+    Some(changes)
 }
 
 async fn object_type(session: &mut Session, name: &str) -> Result<Option<String>> {
@@ -124,6 +232,7 @@ async fn check_fitting(session: &mut Session, table: &TableSchema) -> Result<()>
     }
     let mut wanted: Vec<String> = table
         .copied_columns()
+        .filter(|column| !is_hidden_rowid(column))
         .map(|column| column.name.to_ascii_lowercase())
         .collect();
     there.sort();
@@ -165,11 +274,23 @@ pub fn create_table(table: &TableSchema) -> String {
     if rowid_key.is_none() && !table.primary_key.is_empty() {
         clauses.push(format!("PRIMARY KEY ({})", list(&table.primary_key)));
     }
+    // Indexes that SQLite makes for such clauses.
+    let unique = table.indexes.iter().filter(|index| !is_own(index));
+    clauses.extend(unique.map(|index| {
+        let columns: Vec<String> = { index.columns.iter() }
+            .map(|column| column.name.clone())
+            .collect();
+        format!("UNIQUE ({})", list(&columns))
+    }));
     clauses.extend(table.foreign_keys.iter().map(foreign_key_clause));
     format!(
-        "CREATE TABLE {} (\n  {}\n)",
+        "CREATE TABLE {} (\n  {}\n){}",
         quote(&table.name),
-        clauses.join(",\n  ")
+        clauses.join(",\n  "),
+        match table.native_options.as_str() {
+            "" => String::new(),
+            options => format!(" {options}"),
+        }
     )
 }
 
@@ -250,16 +371,36 @@ fn list(names: &[String]) -> String {
     quoted.join(", ")
 }
 
-async fn make_indexes(session: &mut Session, table: &TableSchema) -> Result<()> {
-    for index in &table.indexes {
-        // Part of the table's own statement.
-        if index.name.starts_with(AUTO_INDEX) {
-            continue;
-        }
-        let sql = index
-            .native
-            .clone()
-            .unwrap_or_else(|| create_index(table, index));
+/// Not a part of the table's own statement.
+fn is_own(index: &Index) -> bool {
+    !index.name.starts_with(AUTO_INDEX)
+}
+
+/// The source's statement names the source's table and columns; None = nothing else says what a
+/// partial index or one on expressions is.
+fn index_statement(plan: &TablePlan, index: &Index) -> Option<String> {
+    let names = |table: &TableSchema| -> Vec<String> {
+        let columns = table.columns.iter();
+        columns.map(|column| column.name.clone()).collect()
+    };
+    let same = plan.target.name == plan.source.name && names(&plan.target) == names(&plan.source);
+    match &index.native {
+        Some(native) if same => Some(native.clone()),
+        _ if index.columns.is_empty() => None,
+        _ => Some(create_index(&plan.target, index)),
+    }
+}
+
+async fn make_indexes(session: &mut Session, plan: &TablePlan) -> Result<()> {
+    for index in plan.target.indexes.iter().filter(|index| is_own(index)) {
+        let Some(sql) = index_statement(plan, index) else {
+            let what = format!(
+                "index {} of {} is partial or on expressions, and the job's rule gives its table or \
+                 columns other names",
+                index.name, plan.source.name
+            );
+            return Err(Error::permanent(Code::NotBuilt, what));
+        };
         let there =
             "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ? COLLATE NOCASE";
         match session.row(there, args([&index.name])).await? {

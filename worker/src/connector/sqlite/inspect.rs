@@ -1,5 +1,5 @@
 //! The catalogue of an SQLite file: tables with everything that can be asked of the pragmas, the
-//! original CREATE statements beside it, and a note for each object that isn't copied.
+//! original CREATE statements beside it. What is no table is in `objects`.
 
 use common::schema::{
     Column, ColumnDefault, ForeignKey, Generated, Index, IndexColumn, TableSchema,
@@ -15,71 +15,20 @@ use crate::connector::Result;
 /// statement makes them.
 pub const AUTO_INDEX: &str = "sqlite_autoindex_";
 
-/// Every base table in order of name, and the notes.
-pub async fn catalogue(session: &mut Session) -> Result<(Vec<TableSchema>, Vec<String>)> {
-    let sql = "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' \
-               ORDER BY name";
+/// Every base table in order of name.
+pub async fn catalogue(session: &mut Session) -> Result<Vec<TableSchema>> {
+    let sql = "SELECT name, wr, strict FROM pragma_table_list \
+               WHERE schema = 'main' AND type = 'table' ORDER BY name";
     let mut tables = Vec::new();
-    let mut notes = Vec::new();
     for row in session.rows(sql, args([])).await? {
-        let (name, kind): (String, String) = (cell(&row, 0)?, cell(&row, 1)?);
-        if is_bookkeeping(&name) {
-            continue;
-        }
-        match kind.as_str() {
-            "table" => {
-                let (without_rowid, strict) = (cell(&row, 2)?, cell(&row, 3)?);
-                tables.push(table(session, name, without_rowid, strict).await?);
-            }
-            "view" => notes.push(format!("view {name} is not copied")),
-            "virtual" => notes.push(format!("virtual table {name} is not copied")),
-            _ => {}
+        let name: String = cell(&row, 0)?;
+        if !is_bookkeeping(&name) {
+            let (without_rowid, strict) = (cell(&row, 1)?, cell(&row, 2)?);
+            tables.push(table(session, name, without_rowid, strict).await?);
         }
     }
-    let sql = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' ORDER BY name";
-    for row in session.rows(sql, args([])).await? {
-        let (name, on): (String, String) = (cell(&row, 0)?, cell(&row, 1)?);
-        notes.push(format!("trigger {name} on {on} is not copied"));
-    }
-    notes.extend(settings(session).await?);
-    notes.extend(renumbered(&tables));
     resolve_parents(&mut tables);
-    Ok((tables, notes))
-}
-
-/// A rowid that is no column isn't data, but somebody may have noted it down.
-fn renumbered(tables: &[TableSchema]) -> Option<String> {
-    let hidden = |table: &&TableSchema| {
-        let key = table.primary_key.first().and_then(|key| table.column(key));
-        let alias = table.primary_key.len() == 1 && key.is_some_and(is_alias_type);
-        !alias && !table.native_options.contains("WITHOUT ROWID")
-    };
-    let names: Vec<&str> = tables
-        .iter()
-        .filter(hidden)
-        .map(|table| table.name.as_str())
-        .collect();
-    (!names.is_empty()).then(|| {
-        let names = names.join(", ");
-        format!("rowids that are no column may be numbered anew in: {names}")
-    })
-}
-
-fn is_alias_type(column: &Column) -> bool {
-    column.native_type.eq_ignore_ascii_case("INTEGER")
-}
-
-/// Numbers an application may keep in the file's header: they aren't in any table.
-async fn settings(session: &mut Session) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    for pragma in ["user_version", "application_id"] {
-        let sql = format!("PRAGMA {pragma}");
-        match session.number(&sql, args([])).await? {
-            None | Some(0) => {}
-            Some(value) => notes.push(format!("PRAGMA {pragma} = {value} is not copied")),
-        }
-    }
-    Ok(notes)
+    Ok(tables)
 }
 
 async fn table(

@@ -2,15 +2,22 @@
 //! open from its first row until its decision. What survives a dead process is the file and nothing
 //! else, so recovery is the ledger's word alone.
 
+mod cells;
 mod ddl;
 pub mod demo;
 mod error;
 mod fence;
+mod forms;
 mod inspect;
+mod layout;
 mod mark;
+mod objects;
+
 mod reader;
 mod sample;
 mod session;
+mod shapes;
+mod survey;
 mod types;
 mod writer;
 
@@ -77,17 +84,22 @@ impl Sqlite {
         self.open(Role::Source, Access::Read).await
     }
 
-    async fn inspect_source(&self) -> Result<Inspection> {
+    async fn inspect_source(&self, spec: &JobSpec) -> Result<Inspection> {
         let mut session = self.open_source().await?;
         let mark = mark::mark(&self.path).await?;
         let facts = facts(&mut session).await?;
-        let (mut tables, mut notes) = inspect::catalogue(&mut session).await?;
+        let mut tables = inspect::catalogue(&mut session).await?;
         let bytes = file_bytes(&mut session).await?;
         for table in &mut tables {
             let (rows, bytes) = sample::estimate(&mut session, table, bytes).await?;
             table.rows_estimate = rows;
             table.bytes_estimate = bytes;
         }
+        let mut notes = forms::fit(&mut session, &mut tables, spec).await?;
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        let (chosen, _) = spec.select(&names);
+        let (objects, not_carried) = objects::objects(&mut session, &chosen).await?;
+        notes.extend(not_carried);
         if is_wide(&mut session).await? {
             notes.push("the file keeps text in UTF-16; a new target keeps it in UTF-8".to_owned());
         }
@@ -96,7 +108,7 @@ impl Sqlite {
             facts,
             tables,
             mark: Some(mark),
-            objects: Vec::new(),
+            objects,
             notes,
         })
     }
@@ -125,14 +137,14 @@ impl Sqlite {
             Err(error) if error.class == common::code::ErrorClass::Transient => {}
             Err(error) => return Err(error),
         }
-        let (tables, notes) = inspect::catalogue(&mut session).await?;
+        let tables = inspect::catalogue(&mut session).await?;
         session.close().await;
         Ok(Inspection {
             facts,
             tables,
             mark: None,
             objects: Vec::new(),
-            notes,
+            notes: Vec::new(),
         })
     }
 
@@ -202,9 +214,9 @@ async fn is_wide(session: &mut Session) -> Result<bool> {
 
 #[async_trait]
 impl Connector for Sqlite {
-    async fn inspect(&self, role: Role, _spec: &JobSpec) -> Result<Inspection> {
+    async fn inspect(&self, role: Role, spec: &JobSpec) -> Result<Inspection> {
         match role {
-            Role::Source => self.inspect_source().await,
+            Role::Source => self.inspect_source(spec).await,
             Role::Target => self.inspect_target().await,
         }
     }
@@ -244,10 +256,7 @@ impl Connector for Sqlite {
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {
-        let tables = plan.tables.iter();
-        tables
-            .map(|table| ddl::create_table(&table.target))
-            .collect()
+        ddl::statements(plan)
     }
 
     async fn define(&self, work: DefineWork) -> Result<()> {
@@ -258,7 +267,7 @@ impl Connector for Sqlite {
     }
 
     async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
-        let writer = writer::Writer::new(self.path.clone(), txn, &table, table.form);
+        let writer = writer::Writer::new(self.path.clone(), txn, &table);
         Ok(Box::new(writer))
     }
 

@@ -1,18 +1,19 @@
-//! Rows out of SQLite, range by range, on SQLite's own thread. Native cells keep each value's
-//! storage class; canonical ones are the text of the *source's* type, on both ends of a job.
+//! Rows out of SQLite, range by range, on SQLite's own thread. How a row becomes cells is in
+//! `layout`.
 
 use common::code::Code;
-use common::schema::{CanonicalType, CellForm, KeyBound, KeyRange, TableSchema};
+use common::schema::{KeyBound, KeyRange, TableSchema};
 use common::value::RowBatch;
 use futures::StreamExt;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use async_trait::async_trait;
 
+use super::cells::{Stored, Value, read_any};
+use super::layout::Layout;
 use super::session::{Session, quote};
-use super::types::{Stored, read_any, write_any, write_canonical};
 use crate::connector::{Error, ReadRequest, Result, SourceReader};
 
 /// Rows between SQLite's thread and this one are kept to about this many bytes.
@@ -66,39 +67,14 @@ impl SourceReader for Reader {
 
 /// One SELECT per range, and how its columns become cells.
 struct Plan {
-    table: String,
     selects: Vec<(String, SqliteArguments)>,
-    columns: Vec<(String, CanonicalType)>,
-    form: CellForm,
-    /// The file keeps text in UTF-16.
-    wide_text: bool,
+    layout: Layout,
 }
 
 impl Plan {
     fn new(request: &ReadRequest, wide_text: bool) -> Result<Plan> {
         let table = &request.table;
-        let names: Vec<String> = table
-            .copied_columns()
-            .map(|column| column.name.clone())
-            .collect();
-        let types: Vec<CanonicalType> = request
-            .canonical
-            .copied_columns()
-            .map(|column| column.canonical.clone())
-            .collect();
-        if names.len() != types.len() || names.is_empty() {
-            let what = format!(
-                "{}: {} columns to read as {} types",
-                table.name,
-                names.len(),
-                types.len()
-            );
-            return Err(Error::permanent(Code::Internal, what));
-        }
-        let list: Vec<String> = names
-            .iter()
-            .map(|name| format!("s.{}", quote(name)))
-            .collect();
+        let (layout, list) = Layout::new(request, wide_text)?;
         let select = format!(
             "SELECT {} FROM {} AS s",
             list.join(", "),
@@ -116,68 +92,26 @@ impl Plan {
                 Ok((format!("{select}{filter}"), arguments))
             })
             .collect::<Result<_>>()?;
-        Ok(Plan {
-            table: table.name.clone(),
-            selects,
-            columns: names.into_iter().zip(types).collect(),
-            form: request.form,
-            wide_text,
-        })
+        Ok(Plan { selects, layout })
     }
-
-    fn append(&self, row: &SqliteRow, batch: &mut RowBatch) -> Result<()> {
-        for (index, (name, canonical)) in self.columns.iter().enumerate() {
-            let refuse = |reason: String| {
-                Error::permanent(
-                    Code::NotRepresentable,
-                    format!("{}.{name} {reason}: not a value of its type", self.table),
-                )
-            };
-            let stored = Stored::of(row, index).map_err(refuse)?;
-            if let Stored::Text(text) = stored
-                && self.wide_text
-                && is_doubtful(text)
-            {
-                return Err(refuse("holds U+FFFD in a UTF-16 file".to_owned()));
-            }
-            let mut wrong = None;
-            match (stored, self.form) {
-                (Stored::Null, _) => batch.push_null(),
-                (_, CellForm::Native) => batch.push_with(|out| write_any(stored, out)),
-                (_, CellForm::Canonical) => batch.push_with(|out| {
-                    wrong = write_canonical(canonical, stored, out).err();
-                }),
-            }
-            if let Some(reason) = wrong {
-                return Err(refuse(reason));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// SQLite turns a lone surrogate of a UTF-16 file into U+FFFD when it is asked for UTF-8: such a
-/// character may stand for another one, so it isn't copied.
-fn is_doubtful(text: &[u8]) -> bool {
-    text.windows(3).any(|bytes| bytes == b"\xef\xbf\xbd")
 }
 
 async fn pump(mut session: Session, plan: Plan, sender: mpsc::Sender<RowBatch>) -> Result<()> {
-    let mut batch = RowBatch::new(plan.columns.len());
+    let mut batch = RowBatch::new(plan.layout.width());
     for (sql, arguments) in plan.selects.clone() {
         let mut failed = None;
         {
             let mut rows = session.stream(&sql, arguments);
             while let Some(row) = rows.next().await {
                 match row {
-                    Ok(row) => plan.append(&row, &mut batch)?,
+                    Ok(row) => plan.layout.append(&row, &mut batch)?,
                     Err(error) => {
                         failed = Some(error);
                         break;
                     }
                 }
                 if batch.is_full() {
-                    let full = std::mem::replace(&mut batch, RowBatch::new(plan.columns.len()));
+                    let full = std::mem::replace(&mut batch, RowBatch::new(plan.layout.width()));
                     if sender.send(full).await.is_err() {
                         return Ok(());
                     }
@@ -261,7 +195,7 @@ pub fn to_literal(stored: Stored<'_>) -> Option<String> {
     }
 }
 
-fn from_literal(text: &str) -> std::result::Result<super::types::Value, String> {
+fn from_literal(text: &str) -> std::result::Result<Value, String> {
     let bytes = text.as_bytes();
     match bytes.first() {
         Some(class @ (b'r' | b'b')) => {
@@ -279,7 +213,6 @@ fn from_literal(text: &str) -> std::result::Result<super::types::Value, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::sqlite::types::Value;
 
     #[test]
     fn bounds_read_back() {

@@ -6,9 +6,10 @@ use std::collections::BinaryHeap;
 use common::schema::{InspectedTable, KeyBound, KeySample, TableSchema};
 use sqlx::sqlite::SqliteArguments;
 
+use super::cells::Stored;
+use super::forms::is_hidden_rowid;
 use super::reader::{compare, to_literal};
 use super::session::{Session, args, bind, cell, quote};
-use super::types::Stored;
 use crate::connector::Result;
 
 /// The cuts of `table` into about `buckets` buckets.
@@ -36,13 +37,13 @@ pub async fn sample(
 
 /// The name the rowid goes by: the INTEGER PRIMARY KEY, or one of SQLite's three that no column
 /// has taken. None for a WITHOUT ROWID table.
-fn rowid_name(table: &TableSchema) -> Option<String> {
+pub fn rowid_name(table: &TableSchema) -> Option<String> {
     if table.native_options.contains("WITHOUT ROWID") {
         return None;
     }
     let taken = |name: &str| {
         let mut columns = table.columns.iter();
-        columns.any(|column| column.name.eq_ignore_ascii_case(name))
+        columns.any(|column| !is_hidden_rowid(column) && column.name.eq_ignore_ascii_case(name))
     };
     let names = ["rowid", "_rowid_", "oid"];
     let free = names.into_iter().find(|name| !taken(name));
@@ -145,7 +146,8 @@ async fn key_bounds(
     Ok(bounds)
 }
 
-/// Rows and bytes of a table: exact for a small file, else from a few probes. Nothing depends on
+/// Rows and bytes of a table: exact for a small file, counted and probed for a larger one, else
+/// from a few probes. Nothing depends on
 /// them but sizes and progress.
 pub async fn estimate(
     session: &mut Session,
@@ -161,7 +163,7 @@ pub async fn estimate(
         return Ok((0, 0));
     }
     let width = lengths.join(" + ");
-    let sql = match file_bytes <= COUNTED_BYTES_MAX {
+    let sql = match file_bytes <= MEASURED_BYTES_MAX {
         true => format!("SELECT count(*), total({width}) FROM {quoted} AS s"),
         false => format!(
             "SELECT count(*), total({width}) FROM (SELECT * FROM {quoted} LIMIT {PROBED_ROWS}) AS s"
@@ -174,21 +176,31 @@ pub async fn estimate(
     let rows = u64::try_from(rows).unwrap_or(0);
     // Each row and cell has a header of about a byte.
     let average = bytes / rows.max(1) as f64 + lengths.len() as f64 + 2.0;
-    if file_bytes <= COUNTED_BYTES_MAX || rows < PROBED_ROWS {
+    if file_bytes <= MEASURED_BYTES_MAX || rows < PROBED_ROWS {
         return Ok((rows, (average * rows as f64) as u64));
     }
     let by_size = (file_bytes as f64 / average) as u64;
-    let rows = match analysed(session, &table.name).await? {
-        Some(rows) => rows,
-        None => rowid_span(session, table).await?.unwrap_or(by_size),
+    let rows = if file_bytes <= COUNTED_BYTES_MAX {
+        let sql = format!("SELECT count(*) FROM {quoted} AS s");
+        let rows = session.number(&sql, args([])).await?.unwrap_or(0);
+        return Ok((
+            rows.unsigned_abs(),
+            (average * rows.unsigned_abs() as f64) as u64,
+        ));
+    } else if let Some(rows) = analysed(session, &table.name).await? {
+        rows
+    } else {
+        rowid_span(session, table).await?.unwrap_or(by_size)
     };
     let rows = rows.min(by_size);
     Ok((rows, (average * rows as f64) as u64))
 }
 
-/// Files up to this size are counted: it takes less than a second.
-const COUNTED_BYTES_MAX: u64 = 64 << 20;
-/// Rows a large table's width is measured by.
+/// Tables of files up to this size are measured value by value,
+const MEASURED_BYTES_MAX: u64 = 2 << 20;
+/// and counted up to this: a count reads an index or the table's pages, but no long value.
+const COUNTED_BYTES_MAX: u64 = 128 << 20;
+/// Rows a larger file's tables are measured by.
 const PROBED_ROWS: u64 = 500;
 
 /// The row count ANALYZE left.

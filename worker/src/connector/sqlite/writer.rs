@@ -15,9 +15,10 @@ use common::value::RowBatch;
 use sqlx::sqlite::SqliteArguments;
 use tokio::time::Instant;
 
+use super::cells::{Value, read_any, read_canonical};
 use super::fence;
 use super::session::{Access, Session, quote};
-use super::types::{Value, read_any, read_canonical};
+use super::types::Affinity;
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
 
 /// Parameters of one INSERT: few enough for SQLite's 32,766, many enough that the way to SQLite's
@@ -49,12 +50,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(path: PathBuf, txn: TxnId, table: &TablePlan, form: CellForm) -> Writer {
+    pub fn new(path: PathBuf, txn: TxnId, table: &TablePlan) -> Writer {
         Writer {
             path,
             unit: Unit::Partition(txn.partition).to_string(),
             txn,
-            insert: Insert::new(table, form),
+            insert: Insert::new(table),
             session: None,
             stage: Stage::Idle,
             rows: 0,
@@ -227,24 +228,38 @@ impl TargetWriter for Writer {
     }
 }
 
+/// A column that is written.
+struct Target {
+    name: String,
+    /// Of the rows as they travel.
+    canonical: CanonicalType,
+    affinity: Affinity,
+}
+
 /// How rows become INSERT statements.
 struct Insert {
     table: String,
     head: String,
-    columns: Vec<(String, CanonicalType)>,
+    columns: Vec<Target>,
     form: CellForm,
     /// Rows of the largest statement; smaller ones are halves of it.
     rows_max: usize,
 }
 
 impl Insert {
-    fn new(table: &TablePlan, form: CellForm) -> Insert {
-        let columns: Vec<(String, CanonicalType)> = table
+    fn new(table: &TablePlan) -> Insert {
+        let rows = table.rows().copied_columns();
+        let columns: Vec<Target> = table
             .target
             .copied_columns()
-            .map(|column| (column.name.clone(), column.canonical.clone()))
+            .zip(rows)
+            .map(|(column, row)| Target {
+                name: column.name.clone(),
+                canonical: row.canonical.clone(),
+                affinity: Affinity::of(&column.native_type),
+            })
             .collect();
-        let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
+        let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
         // OR ABORT overrides a conflict clause of the table's own that would drop rows.
         let head = format!(
             "INSERT OR ABORT INTO {} ({}) VALUES ",
@@ -255,7 +270,7 @@ impl Insert {
         Insert {
             table: table.target.name.clone(),
             head,
-            form,
+            form: table.form,
             rows_max: 1 << fitting.ilog2(),
             columns,
         }
@@ -273,14 +288,16 @@ impl Insert {
             return Err(Error::permanent(Code::Internal, what));
         }
         let mut values = Vec::with_capacity(batch.rows() * self.columns.len());
-        for (cell, (name, canonical)) in batch.cells().zip(self.columns.iter().cycle()) {
+        for (cell, column) in batch.cells().zip(self.columns.iter().cycle()) {
             let value = match (cell, self.form) {
                 (None, _) => Ok(Value::Null),
                 (Some(cell), CellForm::Native) => read_any(cell),
-                (Some(cell), CellForm::Canonical) => read_canonical(canonical, cell),
+                (Some(cell), CellForm::Canonical) => {
+                    read_canonical(&column.canonical, column.affinity, cell)
+                }
             };
             values.push(value.map_err(|reason| {
-                let what = format!("{}.{name}: {reason}", self.table);
+                let what = format!("{}.{}: {reason}", self.table, column.name);
                 Error::permanent(Code::NotRepresentable, what)
             })?);
         }
