@@ -5,6 +5,7 @@
 mod checkers;
 mod cluster;
 mod coverage;
+mod delivery;
 mod errand;
 mod faults;
 mod plant;
@@ -14,6 +15,7 @@ mod scene;
 mod target;
 mod unit;
 mod wire;
+mod work;
 mod world;
 
 use std::sync::Mutex;

@@ -13,12 +13,11 @@ use crate::cluster::{Cluster, NODES};
 use crate::coverage::Coverage;
 use crate::faults::{self, Fault, Moment};
 use crate::plant::Bug;
-use crate::process::{Process, Work};
+use crate::process::Process;
 use crate::rng::Rng;
 use crate::scene;
 use crate::target::{Dialect, Target};
-use crate::unit::{Step, failed};
-use crate::wire::{Weather, Wire};
+use crate::wire::Weather;
 
 /// Faults stop at this time at the latest, and the job has this long to end after it.
 const HEAL_AT_MS: u64 = 90_000;
@@ -27,7 +26,7 @@ const LIVENESS_MS: u64 = 400_000;
 const AFTERMATH_MS: u64 = 30_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub enum Event {
     Raft,
     Leader(usize),
     Process {
@@ -94,18 +93,18 @@ pub struct World {
     pub links: Links,
     pub source_up: bool,
     pub healed: bool,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    order: u64,
+    pub events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    pub order: u64,
     planned: Vec<Planned>,
-    reports: Vec<(Report, u64)>,
-    directives: Vec<(Directives, u64)>,
-    deferred: Vec<(usize, Event)>,
+    pub reports: Vec<(Report, u64)>,
+    pub directives: Vec<(Directives, u64)>,
+    pub deferred: Vec<(usize, Event)>,
     /// Table of each partition, once planned.
     pub tables: Vec<u32>,
     pub steps: u64,
     ended_at: Option<u64>,
     pub coverage: Coverage,
-    traced: bool,
+    pub traced: bool,
 }
 
 /// Why a run is not right, with what repeats it.
@@ -178,7 +177,7 @@ impl World {
         world
     }
 
-    fn at(&mut self, ms: u64, event: Event) {
+    pub fn at(&mut self, ms: u64, event: Event) {
         self.order += 1;
         self.events
             .push(Reverse((self.now + ms, self.order, event)));
@@ -296,7 +295,7 @@ impl World {
     }
 
     /// After a change of the state: faults whose moment has come, and the job's end.
-    fn changed(&mut self) -> Vec<String> {
+    pub fn changed(&mut self) -> Vec<String> {
         let Some((_, job)) = self.cluster.state.jobs().next() else {
             return Vec::new();
         };
@@ -363,413 +362,6 @@ impl World {
             self.resume_worker(worker);
         }
         self.intent(Intent::Run);
-    }
-
-    fn lead(&mut self, node: usize) {
-        if let Some(id) = self.cluster.derive(node, self.now) {
-            if self.bug == Some(Bug::DecisionNotLogged) {
-                self.tell_ahead(node);
-            }
-            let disk = self.cluster.nodes[node].disk_ms;
-            let late = disk + self.rng.below(disk + 1);
-            self.at(late, Event::Proposed { node, id });
-        }
-        self.push(node, None);
-    }
-
-    fn tell_ahead(&mut self, node: usize) {
-        let mut ahead: State = self.cluster.state.clone();
-        let at = self.cluster.nodes[node].clock(self.now);
-        let commands = self.cluster.nodes[node]
-            .proposing
-            .as_ref()
-            .map(|p| p.commands.clone());
-        ahead.apply_entry(Entry {
-            at,
-            commands: commands.unwrap_or_default(),
-        });
-        self.push(node, Some(ahead));
-    }
-
-    fn push(&mut self, node: usize, ahead: Option<State>) {
-        for (worker, directives, echo) in self.cluster.push(node, self.now, ahead.as_ref()) {
-            if self.processes[worker].attends != node || self.links.directives_cut.contains(&worker)
-            {
-                continue;
-            }
-            self.directives.push((directives, echo));
-            let message = self.directives.len() as u64 - 1;
-            for late in self.deliveries() {
-                self.at(late, Event::Directives { worker, message });
-            }
-        }
-    }
-
-    /// When a message arrives: never, once, or more than once.
-    fn deliveries(&mut self) -> Vec<u64> {
-        if self.rng.chance(self.links.lost) {
-            return Vec::new();
-        }
-        let late = self.links.late_ms;
-        let mut deliveries = vec![1 + self.rng.below(3 + late)];
-        if self.rng.chance(self.links.doubled) {
-            deliveries.push(1 + self.rng.below(300 + late));
-        }
-        deliveries
-    }
-
-    fn proposed(&mut self, node: usize, id: u64) -> Vec<String> {
-        let is_leader = self.cluster.leader == Some(node);
-        let (connected, full) = {
-            let node = &self.cluster.nodes[node];
-            (node.runs() && !node.alone, node.full)
-        };
-        let held = &mut self.cluster.nodes[node];
-        if held
-            .proposing
-            .as_ref()
-            .is_none_or(|proposal| proposal.id != id)
-        {
-            return Vec::new();
-        }
-        if full {
-            held.proposing = None;
-            return Vec::new();
-        }
-        if !connected || !self.cluster.has_quorum() {
-            if self.cluster.nodes[node].up {
-                self.at(100, Event::Proposed { node, id });
-            }
-            return Vec::new();
-        }
-        let proposal = self.cluster.nodes[node]
-            .proposing
-            .take()
-            .expect("looked at above");
-        if !is_leader {
-            self.cluster.nodes[node].forget_term();
-            return Vec::new();
-        }
-        self.trace(|| format!("log {:?}", proposal.commands));
-        let at = self.cluster.nodes[node].clock(self.now);
-        let mut broken = self.cluster.append(Entry {
-            at,
-            commands: proposal.commands,
-        });
-        broken.extend(self.changed());
-        self.push(node, None);
-        self.at(1, Event::Leader(node));
-        // The extra turn isn't a second ticking: it replaces the next one's wait.
-        self.drop_extra_turns(node);
-        broken
-    }
-
-    /// At most two turns of a leader wait in the queue.
-    fn drop_extra_turns(&mut self, node: usize) {
-        let waiting = self
-            .events
-            .iter()
-            .filter(|event| event.0.2 == Event::Leader(node))
-            .count();
-        if waiting > 2 {
-            let mut dropped = false;
-            self.events.retain(|event| {
-                let extra =
-                    !dropped && event.0.2 == Event::Leader(node) && event.0.0 > self.now + 1;
-                dropped |= extra;
-                !extra
-            });
-        }
-    }
-
-    fn process(&mut self, worker: usize, incarnation: u64) {
-        let now = self.now;
-        let process = &mut self.processes[worker];
-        if !process.up || process.incarnation != incarnation {
-            return;
-        }
-        if !process.paused {
-            process.stop_alone(now);
-            if now > process.heard_at + 2_000 + self.rng.below(700) {
-                process.attends = (process.attends + 1) % NODES;
-                process.heard_at = process.heard_at.max(now.saturating_sub(1_500));
-            }
-            self.say(worker);
-            self.schedule_units(worker);
-        }
-        self.at(
-            250,
-            Event::Process {
-                worker,
-                incarnation,
-            },
-        );
-    }
-
-    fn say(&mut self, worker: usize) {
-        let process = &self.processes[worker];
-        if self.links.reports_cut.contains(&worker) {
-            return;
-        }
-        let node = process.attends;
-        self.reports.push((process.report(), self.now));
-        let message = self.reports.len() as u64 - 1;
-        for late in self.deliveries() {
-            self.at(
-                late,
-                Event::Report {
-                    worker,
-                    node,
-                    message,
-                },
-            );
-        }
-    }
-
-    fn deliver_report(&mut self, worker: usize, node: usize, message: u64) {
-        let (report, sent_at) = self.reports[message as usize].clone();
-        if !self.cluster.nodes[node].runs() {
-            return;
-        }
-        self.cluster.nodes[node].hear(worker, report, sent_at);
-        self.lead(node);
-    }
-
-    fn deliver_directives(&mut self, worker: usize, message: u64) {
-        if !self.processes[worker].up {
-            return;
-        }
-        if self.processes[worker].paused {
-            self.deferred
-                .push((worker, Event::Directives { worker, message }));
-            return;
-        }
-        let (directives, echo) = self.directives[message as usize].clone();
-        let work = self.rng.between(50, 600);
-        let now = self.now;
-        self.processes[worker].take(&directives, echo, now, |_| work);
-        self.schedule_units(worker);
-    }
-
-    /// Gives every unit that runs and waits for nothing its next step.
-    fn schedule_units(&mut self, worker: usize) {
-        let incarnation = self.processes[worker].incarnation;
-        let mut due = Vec::new();
-        for (lease, unit) in &mut self.processes[worker].units {
-            if unit.running && !unit.scheduled {
-                unit.scheduled = true;
-                due.push(*lease);
-            }
-        }
-        for lease in due {
-            let soon = 1 + self.rng.below(3);
-            self.at(
-                soon,
-                Event::Step {
-                    worker,
-                    incarnation,
-                    lease,
-                },
-            );
-        }
-    }
-
-    fn step_unit(&mut self, worker: usize, incarnation: u64, lease: Lease) {
-        if self.processes[worker].incarnation != incarnation || !self.processes[worker].up {
-            return;
-        }
-        if self.processes[worker].paused {
-            self.deferred.push((
-                worker,
-                Event::Step {
-                    worker,
-                    incarnation,
-                    lease,
-                },
-            ));
-            return;
-        }
-        let heard_at = self.processes[worker].fresh_at;
-        let Some(unit) = self.processes[worker].units.get_mut(&lease) else {
-            return;
-        };
-        unit.scheduled = false;
-        if !unit.running {
-            return;
-        }
-        let mut wire = Wire {
-            target: &mut self.target,
-            rng: &mut self.rng,
-            weather: self.weather[worker],
-            now: self.now,
-        };
-        let silent = self.now > heard_at + self.cluster.limits.lease_ms;
-        let overdue = unit
-            .stop_since
-            .is_some_and(|since| self.now > since + common::limits::UNIT_STOP_MS);
-        let step = match &mut unit.work {
-            _ if overdue => Step::Ended(crate::unit::Ended::Said(failed(
-                common::code::ErrorClass::Transient,
-            ))),
-            Work::Copy(copy) => {
-                let reading = self.source_up || !wire.rng.chance(200);
-                match reading {
-                    true => copy.step(&mut wire, unit.word),
-                    false => Step::In(200),
-                }
-            }
-            // What a worker was told long ago it doesn't begin to do: the fence that would stop it may
-            // be gone with the job.
-            Work::Errand(_) if silent => Step::Ended(crate::unit::Ended::Said(failed(
-                common::code::ErrorClass::Fenced,
-            ))),
-            Work::Errand(errand) => {
-                errand.step(&mut wire, unit.word.away, &self.tables, self.source_up)
-            }
-        };
-        self.after_step(worker, incarnation, lease, step);
-    }
-
-    /// One line of a run, when it is repeated with TRACE=1.
-    fn trace(&self, line: impl FnOnce() -> String) {
-        if self.traced {
-            println!("{:>7} {}", self.now, line());
-        }
-    }
-
-    fn after_step(&mut self, worker: usize, incarnation: u64, lease: Lease, step: Step) {
-        self.trace(|| format!("w{worker} {lease} {step:?}"));
-        match step {
-            Step::In(ms) => {
-                if let Some(unit) = self.processes[worker].units.get_mut(&lease) {
-                    unit.scheduled = true;
-                }
-                self.at(
-                    ms.max(1),
-                    Event::Step {
-                        worker,
-                        incarnation,
-                        lease,
-                    },
-                );
-            }
-            Step::Prepared => {
-                let common::epoch::Unit::Partition(no) = lease.unit else {
-                    return;
-                };
-                if let Some(unit) = self.processes[worker].units.get_mut(&lease) {
-                    unit.said = Some(common::directive::Outcome::Prepared(crate::errand::loaded(
-                        no,
-                    )));
-                    unit.scheduled = true;
-                }
-                self.at(
-                    1,
-                    Event::Step {
-                        worker,
-                        incarnation,
-                        lease,
-                    },
-                );
-                self.say(worker);
-            }
-            // It looks at its word again with the next report.
-            Step::Waits => {}
-            Step::Ended(ended) => {
-                // Whatever it still held open ends with it.
-                self.cut_connections(worker, lease);
-                self.processes[worker].ended(lease, ended);
-                self.say(worker);
-            }
-        }
-    }
-
-    fn cut_connections(&mut self, worker: usize, lease: Lease) {
-        let session = self.processes[worker]
-            .units
-            .get(&lease)
-            .and_then(|unit| match &unit.work {
-                Work::Copy(copy) => copy.session(),
-                Work::Errand(errand) => errand.session(),
-            });
-        if let Some(session) = session {
-            self.target.end_session(session);
-        }
-    }
-
-    pub fn kill_worker(&mut self, worker: usize) {
-        let leases: Vec<Lease> = self.processes[worker].units.keys().copied().collect();
-        for lease in leases {
-            let late = self.weather[worker].half_open_ms;
-            let session =
-                self.processes[worker]
-                    .units
-                    .get(&lease)
-                    .and_then(|unit| match &unit.work {
-                        Work::Copy(copy) => copy.session(),
-                        Work::Errand(errand) => errand.session(),
-                    });
-            match (session, late) {
-                (Some(session), 0) => self.target.end_session(session),
-                (Some(session), late) => self.target.doomed.push((self.now + late, session)),
-                _ => {}
-            }
-        }
-        let process = &mut self.processes[worker];
-        process.up = false;
-        process.paused = false;
-        process.units.clear();
-        let node = process.attends;
-        if !self.links.reports_cut.contains(&worker) {
-            self.at(3, Event::Gone { worker, node });
-        }
-    }
-
-    pub fn start_worker(&mut self, worker: usize) {
-        if self.processes[worker].up {
-            return;
-        }
-        let incarnation = self.rng.next();
-        let name = self.processes[worker].name.clone();
-        let attends = self.rng.below(NODES as u64) as usize;
-        self.processes[worker] = Process::new(name, incarnation, attends, self.now);
-        self.at(
-            5,
-            Event::Process {
-                worker,
-                incarnation,
-            },
-        );
-    }
-
-    pub fn resume_worker(&mut self, worker: usize) {
-        self.processes[worker].paused = false;
-        let (mine, others) = std::mem::take(&mut self.deferred)
-            .into_iter()
-            .partition(|(of, _)| *of == worker);
-        self.deferred = others;
-        let mine: Vec<(usize, Event)> = mine;
-        for (_, event) in mine {
-            self.at(1, event);
-        }
-    }
-
-    pub fn add_worker(&mut self) {
-        let worker = self.processes.len();
-        if worker >= 6 {
-            return;
-        }
-        let incarnation = self.rng.next();
-        self.processes
-            .push(Process::new(format!("w{worker}"), incarnation, 0, self.now));
-        self.weather.push(Weather::default());
-        self.at(
-            5,
-            Event::Process {
-                worker,
-                incarnation,
-            },
-        );
     }
 
     pub fn kill_node(&mut self, node: usize) {
