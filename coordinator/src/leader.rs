@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::desk::{Desk, STOPPED, Said};
 use crate::faults;
 use crate::raft::{ProposeError, Role};
-use crate::shared::{Shared, wall_clock};
+use crate::shared::Shared;
 
 /// Between two tries while the disk is full or the quorum silent.
 const SLOW: Duration = Duration::from_secs(1);
@@ -88,6 +88,8 @@ impl Leader {
         if !self.begin().await {
             return;
         }
+        let log = self.shared.consensus.with_state(State::now);
+        self.shared.clock.begin(log);
         let mut desk = Desk::new(term);
         let mut applied = self.shared.consensus.applied();
         let mut confirmed_at = Instant::now();
@@ -98,7 +100,7 @@ impl Leader {
                 biased;
                 changed = self.role.changed() => if changed.is_err() { return },
                 said = self.inbox.recv() => match said {
-                    Some(said) => desk.hear(said, wall_clock()),
+                    Some(said) => desk.hear(said, self.shared.clock.now()),
                     None => return,
                 },
                 _ = applied.changed() => {}
@@ -147,7 +149,7 @@ impl Leader {
     async fn turns(&mut self, desk: &mut Desk) -> Turn {
         let mut outcome = Turn::Idle;
         loop {
-            let now = wall_clock();
+            let now = self.shared.clock.now();
             for _ in 0..REPORT_INBOX_MAX {
                 match self.inbox.try_recv() {
                     Ok(said) => desk.hear(said, now),
@@ -165,7 +167,7 @@ impl Leader {
     }
 
     async fn turn(&mut self, desk: &mut Desk) -> Turn {
-        let now = wall_clock();
+        let now = self.shared.clock.now();
         let shared = self.shared.clone();
         let derive = |state: &State| {
             shared.with_view_mut(|view| {
@@ -197,7 +199,10 @@ impl Leader {
         let lost = commands.iter().filter(|c| is_expiry(c)).count() as u64;
         let large = commands.first().filter(|c| is_large(c));
         let instead = large.and_then(|c| too_large(c, "the plan is too large for one log entry"));
-        let proposal = self.shared.consensus.propose(commands, wall_clock());
+        let proposal = self
+            .shared
+            .consensus
+            .propose(commands, self.shared.clock.now());
         let answers = match self.in_time(proposal).await {
             Ok(answers) => answers,
             Err(ProposeError::Refused(what)) => {
@@ -205,7 +210,10 @@ impl Leader {
                 let Some(instead) = instead else {
                     return Turn::Refused;
                 };
-                let proposal = self.shared.consensus.propose(vec![instead], wall_clock());
+                let proposal = self
+                    .shared
+                    .consensus
+                    .propose(vec![instead], self.shared.clock.now());
                 match self.in_time(proposal).await {
                     Ok(answers) => answers,
                     Err(_) => return Turn::Refused,

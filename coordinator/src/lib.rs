@@ -41,7 +41,7 @@ mod sessions;
 mod shared;
 
 use raft::{Consensus, RaftConfig, Role};
-use shared::Shared;
+use shared::{LogClock, Shared};
 
 /// How long a stopping coordinator waits for each of its parts.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
@@ -129,6 +129,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Coordinator, StartError>
         limits: config.limits,
         view: Arc::default(),
         tally: Arc::default(),
+        clock: LogClock::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };

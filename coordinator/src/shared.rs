@@ -1,8 +1,8 @@
 //! What the parts of one coordinator share: consensus, the leader's view, counters, the stop signal.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::code::{Code, Failure};
 use common::id::Millis;
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     /// Written by the leader's loop alone. Lock order: the state, then the view.
     pub view: Arc<RwLock<ClusterView>>,
     pub tally: Arc<Tally>,
+    pub clock: LogClock,
     pub stop: CancellationToken,
     /// Owns every task that serves a session.
     pub tasks: TaskTracker,
@@ -68,7 +69,7 @@ impl Shared {
 
     /// Proposes one command for a client and waits until it is applied here.
     pub async fn propose(&self, command: Command) -> Result<common::state::Applied, Status> {
-        let proposal = self.consensus.propose(vec![command], wall_clock());
+        let proposal = self.consensus.propose(vec![command], self.clock.now());
         let answers = match tokio::time::timeout(PROPOSE_DEADLINE, proposal).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => return Err(refusal(error)),
@@ -82,8 +83,32 @@ impl Shared {
     }
 }
 
-/// The only place where time enters.
-pub(crate) fn wall_clock() -> Millis {
+/// The time of a leader's log entries. Begins where the log's time stands, if this machine's clock
+/// is behind it, and then only runs: after a clock that was set an hour ahead and back again, work
+/// that was put off "until in a second" would otherwise wait for an hour.
+#[derive(Clone, Default)]
+pub(crate) struct LogClock(Arc<Mutex<Option<(Millis, Instant)>>>);
+
+impl LogClock {
+    /// A term begins; `log` is the time of the newest entry.
+    pub fn begin(&self, log: Millis) {
+        *self.base() = Some((wall_clock().max(log), Instant::now()));
+    }
+
+    /// The wall clock as long as this coordinator has led no term.
+    pub fn now(&self) -> Millis {
+        match *self.base() {
+            Some((base, since)) => base.plus(since.elapsed().as_millis() as u64),
+            None => wall_clock(),
+        }
+    }
+
+    fn base(&self) -> MutexGuard<'_, Option<(Millis, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wall_clock() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Millis(since.map_or(0, |since| since.as_millis() as u64))
 }

@@ -1,0 +1,44 @@
+//! The invariants of DESIGN §11, one file each, as far as this model can see them. Each looks at
+//! the world from outside: at the log, the target's rows and its list of transactions.
+
+mod bounded;
+mod decision_stable;
+mod exactly_once;
+mod heals;
+mod honest_exit;
+mod ledger_matches;
+mod no_commit_without_decision;
+mod no_orphans;
+mod replay;
+mod schedule_stable;
+mod single_owner;
+
+pub use heals::heals;
+
+use crate::world::World;
+
+pub fn at_every_step(world: &World) -> Vec<String> {
+    let mut broken = Vec::new();
+    broken.extend(single_owner::check(world));
+    broken.extend(no_commit_without_decision::check(world));
+    broken.extend(bounded::check(world));
+    broken
+}
+
+pub fn after_every_entry(world: &World) -> Vec<String> {
+    let mut broken = Vec::new();
+    broken.extend(honest_exit::check(world));
+    broken.extend(decision_stable::check(world));
+    broken.extend(ledger_matches::check(world));
+    broken.extend(schedule_stable::check(world));
+    broken
+}
+
+pub fn at_the_end(world: &World) -> Vec<String> {
+    let mut broken = at_every_step(world);
+    broken.extend(after_every_entry(world));
+    broken.extend(exactly_once::check(world));
+    broken.extend(no_orphans::check(world));
+    broken.extend(replay::check(world));
+    broken
+}

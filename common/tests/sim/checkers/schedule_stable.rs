@@ -1,0 +1,25 @@
+//! schedule_stable: once what `schedule` plans is in the log, a second call plans nothing.
+
+use common::schedule::schedule;
+use common::state::{Command, Entry};
+
+use crate::world::World;
+
+pub fn check(world: &World) -> Option<String> {
+    let cluster = &world.cluster;
+    let node = &cluster.nodes[cluster.leader?];
+    let first = schedule(&cluster.state, &node.view, &cluster.limits);
+    let loses = first
+        .iter()
+        .any(|command| matches!(command, Command::LoseWorker { .. }));
+    if first.is_empty() || loses {
+        return None;
+    }
+    let mut state = cluster.state.clone();
+    state.apply_entry(Entry {
+        at: node.clock(world.now),
+        commands: first,
+    });
+    let second = schedule(&state, &node.view, &cluster.limits);
+    (!second.is_empty()).then(|| format!("schedule_stable: a second call plans {second:?}"))
+}

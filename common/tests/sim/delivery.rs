@@ -1,0 +1,196 @@
+//! What passes between leaders, the log and workers: turns, proposals, reports and directives, and
+//! what the network does to them.
+
+use common::state::{Entry, State};
+
+use crate::cluster::NODES;
+use crate::plant::Bug;
+use crate::world::{Event, World};
+
+impl World {
+    pub fn lead(&mut self, node: usize) {
+        if let Some(id) = self.cluster.derive(node, self.now) {
+            if self.bug == Some(Bug::DecisionNotLogged) {
+                self.tell_ahead(node);
+            }
+            let disk = self.cluster.nodes[node].disk_ms;
+            let late = disk + self.rng.below(disk + 1);
+            self.at(late, Event::Proposed { node, id });
+        }
+        self.push(node, None);
+    }
+
+    pub fn tell_ahead(&mut self, node: usize) {
+        let mut ahead: State = self.cluster.state.clone();
+        let at = self.cluster.nodes[node].clock(self.now);
+        let commands = self.cluster.nodes[node]
+            .proposing
+            .as_ref()
+            .map(|p| p.commands.clone());
+        ahead.apply_entry(Entry {
+            at,
+            commands: commands.unwrap_or_default(),
+        });
+        self.push(node, Some(ahead));
+    }
+
+    pub fn push(&mut self, node: usize, ahead: Option<State>) {
+        for (worker, directives, echo) in self.cluster.push(node, self.now, ahead.as_ref()) {
+            if self.processes[worker].attends != node || self.links.directives_cut.contains(&worker)
+            {
+                continue;
+            }
+            self.directives.push((directives, echo));
+            let message = self.directives.len() as u64 - 1;
+            for late in self.deliveries() {
+                self.at(late, Event::Directives { worker, message });
+            }
+        }
+    }
+
+    /// When a message arrives: never, once, or more than once.
+    pub fn deliveries(&mut self) -> Vec<u64> {
+        if self.rng.chance(self.links.lost) {
+            return Vec::new();
+        }
+        let late = self.links.late_ms;
+        let mut deliveries = vec![1 + self.rng.below(3 + late)];
+        if self.rng.chance(self.links.doubled) {
+            deliveries.push(1 + self.rng.below(300 + late));
+        }
+        deliveries
+    }
+
+    pub fn proposed(&mut self, node: usize, id: u64) -> Vec<String> {
+        let is_leader = self.cluster.leader == Some(node);
+        let (connected, full) = {
+            let node = &self.cluster.nodes[node];
+            (node.runs() && !node.alone, node.full)
+        };
+        let held = &mut self.cluster.nodes[node];
+        if held
+            .proposing
+            .as_ref()
+            .is_none_or(|proposal| proposal.id != id)
+        {
+            return Vec::new();
+        }
+        if full {
+            held.proposing = None;
+            return Vec::new();
+        }
+        if !connected || !self.cluster.has_quorum() {
+            if self.cluster.nodes[node].up {
+                self.at(100, Event::Proposed { node, id });
+            }
+            return Vec::new();
+        }
+        let proposal = self.cluster.nodes[node]
+            .proposing
+            .take()
+            .expect("looked at above");
+        if !is_leader {
+            self.cluster.nodes[node].forget_term();
+            return Vec::new();
+        }
+        self.trace(|| format!("log {:?}", proposal.commands));
+        let at = self.cluster.nodes[node].clock(self.now);
+        let mut broken = self.cluster.append(Entry {
+            at,
+            commands: proposal.commands,
+        });
+        broken.extend(self.changed());
+        self.push(node, None);
+        self.at(1, Event::Leader(node));
+        // The extra turn isn't a second ticking: it replaces the next one's wait.
+        self.drop_extra_turns(node);
+        broken
+    }
+
+    /// At most two turns of a leader wait in the queue.
+    pub fn drop_extra_turns(&mut self, node: usize) {
+        let waiting = self
+            .events
+            .iter()
+            .filter(|event| event.0.2 == Event::Leader(node))
+            .count();
+        if waiting > 2 {
+            let mut dropped = false;
+            self.events.retain(|event| {
+                let extra =
+                    !dropped && event.0.2 == Event::Leader(node) && event.0.0 > self.now + 1;
+                dropped |= extra;
+                !extra
+            });
+        }
+    }
+
+    pub fn process(&mut self, worker: usize, incarnation: u64) {
+        let now = self.now;
+        let process = &mut self.processes[worker];
+        if !process.up || process.incarnation != incarnation {
+            return;
+        }
+        if !process.paused {
+            process.stop_alone(now);
+            if now > process.heard_at + 2_000 + self.rng.below(700) {
+                process.attends = (process.attends + 1) % NODES;
+                process.heard_at = process.heard_at.max(now.saturating_sub(1_500));
+            }
+            self.say(worker);
+            self.schedule_units(worker);
+        }
+        self.at(
+            250,
+            Event::Process {
+                worker,
+                incarnation,
+            },
+        );
+    }
+
+    pub fn say(&mut self, worker: usize) {
+        let process = &self.processes[worker];
+        if self.links.reports_cut.contains(&worker) {
+            return;
+        }
+        let node = process.attends;
+        self.reports.push((process.report(), self.now));
+        let message = self.reports.len() as u64 - 1;
+        for late in self.deliveries() {
+            self.at(
+                late,
+                Event::Report {
+                    worker,
+                    node,
+                    message,
+                },
+            );
+        }
+    }
+
+    pub fn deliver_report(&mut self, worker: usize, node: usize, message: u64) {
+        let (report, sent_at) = self.reports[message as usize].clone();
+        if !self.cluster.nodes[node].runs() {
+            return;
+        }
+        self.cluster.nodes[node].hear(worker, report, sent_at);
+        self.lead(node);
+    }
+
+    pub fn deliver_directives(&mut self, worker: usize, message: u64) {
+        if !self.processes[worker].up {
+            return;
+        }
+        if self.processes[worker].paused {
+            self.deferred
+                .push((worker, Event::Directives { worker, message }));
+            return;
+        }
+        let (directives, echo) = self.directives[message as usize].clone();
+        let work = self.rng.between(50, 600);
+        let now = self.now;
+        self.processes[worker].take(&directives, echo, now, |_| work);
+        self.schedule_units(worker);
+    }
+}

@@ -1,0 +1,230 @@
+//! A model of a task's unit: what it reads or leaves at the target, one statement at a time.
+
+use common::code::ErrorClass;
+use common::digest::Digest;
+use common::directive::Outcome;
+use common::epoch::{Epoch, Unit};
+use common::id::PartitionNo;
+use common::plan::Loaded;
+use common::task::{ResolveUnit, Settled, TaskKind, TaskResult};
+
+use crate::plant::Bug;
+use crate::scene;
+use crate::target::{Answer, Refusal, SessionId, Txn};
+use crate::unit::{Ended, Step, failed};
+use crate::wire::Wire;
+
+/// A task at work.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    kind: TaskKind,
+    session: Option<SessionId>,
+    /// Units of a resolve task that are done.
+    settled: usize,
+    left_ms: u64,
+    deadline: u64,
+}
+
+const PIECE_MS: u64 = 60;
+
+impl Errand {
+    pub fn new(kind: TaskKind, work_ms: u64, now: u64) -> Errand {
+        Errand {
+            kind,
+            session: None,
+            settled: 0,
+            left_ms: work_ms,
+            deadline: now + 60_000,
+        }
+    }
+
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// `tables` says which table each partition is of, `source_up` whether the source answers.
+    pub fn step(&mut self, wire: &mut Wire, away: bool, tables: &[u32], source_up: bool) -> Step {
+        if away {
+            self.hang_up(wire);
+            return Step::Ended(Ended::Said(Outcome::Released));
+        }
+        match self.work(wire, tables, source_up) {
+            Ok(Some(result)) => {
+                self.hang_up(wire);
+                Step::Ended(Ended::Said(Outcome::Task(result)))
+            }
+            Ok(None) => Step::In(PIECE_MS),
+            Err(Refusal::LockTimeout) if wire.now < self.deadline => Step::In(PIECE_MS),
+            Err(_) => {
+                self.hang_up(wire);
+                Step::Ended(Ended::Said(failed(ErrorClass::Transient)))
+            }
+        }
+    }
+
+    fn hang_up(&mut self, wire: &mut Wire) {
+        if let Some(session) = self.session.take() {
+            wire.hang_up(session);
+        }
+    }
+
+    fn work(
+        &mut self,
+        wire: &mut Wire,
+        tables: &[u32],
+        source_up: bool,
+    ) -> Answer<Option<TaskResult>> {
+        let session = match self.session {
+            Some(session) => session,
+            None => wire.connect()?,
+        };
+        self.session = Some(session);
+        if self.left_ms > 0 {
+            self.left_ms = self.left_ms.saturating_sub(PIECE_MS);
+            wire.ask(session, |_| Ok(()))?;
+            return Ok(None);
+        }
+        let reads_source = match &self.kind {
+            TaskKind::Inspect { .. } | TaskKind::Settle { .. } => true,
+            TaskKind::Verify { at_source, .. } => *at_source,
+            _ => false,
+        };
+        if reads_source && !source_up {
+            return Err(Refusal::Connection);
+        }
+        Ok(Some(match self.kind.clone() {
+            TaskKind::Inspect { .. } => {
+                let durable = wire.target.dialect != crate::target::Dialect::Held;
+                TaskResult::Inspected(Box::new(scene::catalog(durable)))
+            }
+            TaskKind::Create => {
+                wire.ask(session, |t| t.make_books(session))?;
+                TaskResult::Done
+            }
+            TaskKind::Settle { .. } => match wire.rng.chance(500) {
+                true => TaskResult::Settled(Settled::Unmoved),
+                false => TaskResult::Settled(Settled::Unknown),
+            },
+            TaskKind::Index { .. } | TaskKind::ForeignKeys { .. } | TaskKind::Objects => {
+                TaskResult::Done
+            }
+            TaskKind::Verify {
+                at_source: true,
+                expected,
+                ..
+            } => TaskResult::Digested(expected),
+            TaskKind::Verify { table, .. } => {
+                let digest = wire.ask(session, |t| Ok(digest_of(&t.data, table.0, tables)))?;
+                TaskResult::Digested(digest)
+            }
+            TaskKind::Resolve {
+                units,
+                drop_bookkeeping,
+            } => {
+                return self.resolve(wire, session, &units, drop_bookkeeping);
+            }
+        }))
+    }
+
+    fn resolve(
+        &mut self,
+        wire: &mut Wire,
+        session: SessionId,
+        units: &[ResolveUnit],
+        drop_books: bool,
+    ) -> Answer<Option<TaskResult>> {
+        if let Some(unit) = units.get(self.settled) {
+            match settle(wire, session, unit) {
+                Ok(()) | Err(Refusal::Fenced(_)) | Err(Refusal::Gone) => self.settled += 1,
+                Err(other) => return Err(other),
+            }
+            return Ok(None);
+        }
+        if wire.target.bug != Some(Bug::NoResolve) {
+            for txn in wire.ask(session, |t| Ok(t.all_listed()))? {
+                let decided = units
+                    .iter()
+                    .find(|unit| unit.partition == txn.0)
+                    .and_then(|unit| unit.decided);
+                end(wire, session, txn, decided)?;
+            }
+            if !wire.ask(session, |t| Ok(t.all_listed()))?.is_empty() {
+                return Ok(None);
+            }
+        }
+        if drop_books {
+            wire.ask(session, |t| t.drop_books(session))?;
+        }
+        Ok(Some(TaskResult::Resolved {
+            committed: 0,
+            rolled_back: 0,
+        }))
+    }
+}
+
+fn settle(wire: &mut Wire, session: SessionId, unit: &ResolveUnit) -> Answer<()> {
+    let name = Unit::Partition(unit.partition);
+    if let Some(holder) = wire.ask(session, |t| t.holder(session, name))?
+        && holder.life == wire.target.life
+        && holder.session != session
+    {
+        wire.ask(session, |t| {
+            t.end_session(holder.session);
+            Ok(())
+        })?;
+    }
+    if wire.target.bug != Some(Bug::NoResolve) {
+        for txn in wire.ask(session, |t| t.listed(session, unit.partition))? {
+            end(wire, session, txn, unit.decided)?;
+        }
+    }
+    wire.ask(session, |t| t.raise(session, name, unit.fence, 0))
+}
+
+fn end(wire: &mut Wire, session: SessionId, txn: Txn, decided: Option<Epoch>) -> Answer<()> {
+    let commit = decided == Some(txn.1);
+    let ended = wire.ask(session, |t| match commit {
+        true => t.commit(session, txn),
+        false => t.rollback(session, txn),
+    });
+    match ended {
+        Ok(()) | Err(Refusal::Nota) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+/// What reading a table back gives: whole loads add up to what was read, anything else differs.
+fn digest_of(
+    data: &std::collections::BTreeMap<PartitionNo, Vec<(Epoch, u32)>>,
+    table: u32,
+    tables: &[u32],
+) -> Digest {
+    let mut digest = Digest::default();
+    for (no, loads) in data
+        .iter()
+        .filter(|(no, _)| tables.get(no.0 as usize) == Some(&table))
+    {
+        for (_, batches) in loads {
+            digest += match *batches == scene::batches(*no) {
+                true => loaded(*no).digest,
+                false => Digest {
+                    rows: u64::from(*batches),
+                    sum: 1,
+                },
+            };
+        }
+    }
+    digest
+}
+
+/// What a partition holds, by its number alone: every epoch loads the same rows.
+pub fn loaded(no: PartitionNo) -> Loaded {
+    let rows = u64::from(no.0) + 1;
+    Loaded {
+        bytes: rows * 10,
+        digest: Digest {
+            rows,
+            sum: u128::from(no.0 + 1) << 64,
+        },
+    }
+}

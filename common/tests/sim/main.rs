@@ -1,0 +1,126 @@
+//! Deterministic simulation of the control plane and the two-phase protocol: the core's own state,
+//! scheduler, detector, driver and directives, with model workers and a model target around them,
+//! and one seed that decides everything. `SEEDS=n` runs that many, `SEED=n` repeats one.
+
+mod checkers;
+mod cluster;
+mod coverage;
+mod delivery;
+mod errand;
+mod faults;
+mod plant;
+mod process;
+mod rng;
+mod scene;
+mod target;
+mod unit;
+mod wire;
+mod work;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coverage::Coverage;
+use plant::Bug;
+use world::World;
+
+const SEEDS: u64 = 500;
+/// Seeds that may pass before a planted bug must have been noticed.
+const SEEDS_PER_BUG: u64 = 3_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn run(seed: u64, bug: Option<Bug>) -> (Result<(), world::Wrong>, Coverage) {
+    let mut world = World::new(seed, bug);
+    let verdict = world.run();
+    (verdict, world.coverage)
+}
+
+/// Runs `seeds` on all cores; the coverage, or the smallest seed that went wrong.
+fn sweep(seeds: std::ops::Range<u64>, bug: Option<Bug>) -> (Coverage, Option<(u64, world::Wrong)>) {
+    let next = AtomicU64::new(seeds.start);
+    let found: Mutex<(Coverage, Option<(u64, world::Wrong)>)> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let over = found
+                        .lock()
+                        .expect("not poisoned")
+                        .1
+                        .as_ref()
+                        .is_some_and(|(wrong, _)| *wrong < seed);
+                    if seed >= seeds.end || over {
+                        return;
+                    }
+                    let (verdict, coverage) = run(seed, bug);
+                    let mut found = found.lock().expect("not poisoned");
+                    found.0.add(&coverage);
+                    if let Err(wrong) = verdict
+                        && found.1.as_ref().is_none_or(|(known, _)| seed < *known)
+                    {
+                        found.1 = Some((seed, wrong));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().expect("not poisoned")
+}
+
+fn report(seed: u64, wrong: &world::Wrong) -> String {
+    format!(
+        "seed {seed} went wrong at {} ms: {:#?}\nrepeat it: SEED={seed} cargo test -p sterna-common --test sim seeds",
+        wrong.at, wrong.what
+    )
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number("SEED") {
+        let (verdict, _) = run(seed, None);
+        if let Err(wrong) = verdict {
+            panic!("{}", report(seed, &wrong));
+        }
+        return;
+    }
+    let count = number("SEEDS").unwrap_or(SEEDS);
+    let (coverage, wrong) = sweep(0..count, None);
+    println!("{coverage}");
+    if let Some((seed, wrong)) = wrong {
+        panic!("{}", report(seed, &wrong));
+    }
+    if count >= 10_000 {
+        assert_eq!(
+            coverage.empty(),
+            Vec::<String>::new(),
+            "cells that no seed reached"
+        );
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in 0..5 {
+        let (mut first, mut second) = (World::new(seed, None), World::new(seed, None));
+        assert_eq!(first.run().is_ok(), second.run().is_ok());
+        assert_eq!(
+            (first.steps, first.now, &first.cluster.log),
+            (second.steps, second.now, &second.cluster.log)
+        );
+    }
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::ALL {
+        let (_, wrong) = sweep(0..SEEDS_PER_BUG, Some(bug));
+        let (seed, wrong) = wrong.unwrap_or_else(|| panic!("{bug:?} was not noticed"));
+        println!("{bug:?}: seed {seed}, {}", wrong.what.join("; "));
+    }
+}

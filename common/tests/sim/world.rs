@@ -1,0 +1,387 @@
+//! One run: a job, a cluster, workers, a target, and a seed that decides everything else. First
+//! faults happen and every step is checked; then they stop, and the job must end.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use common::directive::{Directives, Report};
+use common::epoch::Lease;
+use common::state::{Command, Entry, Intent, Phase, State};
+
+use crate::checkers;
+use crate::cluster::{Cluster, NODES};
+use crate::coverage::Coverage;
+use crate::faults::{self, Fault, Moment};
+use crate::plant::Bug;
+use crate::process::Process;
+use crate::rng::Rng;
+use crate::scene;
+use crate::target::{Dialect, Target};
+use crate::wire::Weather;
+
+/// Faults stop at this time at the latest, and the job has this long to end after it.
+const HEAL_AT_MS: u64 = 90_000;
+const LIVENESS_MS: u64 = 400_000;
+/// Zombies have this long to wake up after the job's end.
+const AFTERMATH_MS: u64 = 30_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    Raft,
+    Leader(usize),
+    Process {
+        worker: usize,
+        incarnation: u64,
+    },
+    Step {
+        worker: usize,
+        incarnation: u64,
+        lease: Lease,
+    },
+    Proposed {
+        node: usize,
+        id: u64,
+    },
+    Report {
+        worker: usize,
+        node: usize,
+        message: u64,
+    },
+    Directives {
+        worker: usize,
+        message: u64,
+    },
+    Gone {
+        worker: usize,
+        node: usize,
+    },
+    Begin(usize),
+    End {
+        fault: usize,
+        hit: usize,
+    },
+    Heal,
+}
+
+/// What the network does to messages between workers and coordinators.
+#[derive(Debug, Default)]
+pub struct Links {
+    pub reports_cut: BTreeSet<usize>,
+    pub directives_cut: BTreeSet<usize>,
+    pub lost: u64,
+    pub doubled: u64,
+    pub late_ms: u64,
+}
+
+/// A fault that waits for its moment.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    fault: Fault,
+    moment: Moment,
+    lasts_ms: u64,
+    begun: bool,
+}
+
+pub struct World {
+    pub bug: Option<Bug>,
+    pub now: u64,
+    pub rng: Rng,
+    pub cluster: Cluster,
+    pub processes: Vec<Process>,
+    pub target: Target,
+    pub weather: Vec<Weather>,
+    pub links: Links,
+    pub source_up: bool,
+    pub healed: bool,
+    pub events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    pub order: u64,
+    planned: Vec<Planned>,
+    pub reports: Vec<(Report, u64)>,
+    pub directives: Vec<(Directives, u64)>,
+    pub deferred: Vec<(usize, Event)>,
+    /// Table of each partition, once planned.
+    pub tables: Vec<u32>,
+    pub steps: u64,
+    ended_at: Option<u64>,
+    pub coverage: Coverage,
+    pub traced: bool,
+}
+
+/// Why a run is not right, with what repeats it.
+#[derive(Debug)]
+pub struct Wrong {
+    pub what: Vec<String>,
+    pub at: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, bug: Option<Bug>) -> World {
+        let mut rng = Rng::new(seed);
+        let dialect = match rng.below(3) {
+            0 => Dialect::Mariadb,
+            1 => Dialect::Mysql,
+            _ => Dialect::Held,
+        };
+        let workers = rng.between(1, 4) as usize;
+        let faults = rng.between(1, 4);
+        let planned = (0..faults).map(|_| {
+            let fault = *rng.pick(Fault::ALL).expect("there are some");
+            let moment = *rng.pick(&Moment::ALL).expect("there are some");
+            let lasts_ms = rng.between(200, 18_000);
+            Planned {
+                fault,
+                moment,
+                lasts_ms,
+                begun: false,
+            }
+        });
+        let planned: Vec<Planned> = planned.collect();
+        let processes = (0..workers)
+            .map(|at| Process::new(format!("w{at}"), at as u64 + 1, at % NODES, 0))
+            .collect();
+        let mut world = World {
+            bug,
+            now: 0,
+            rng,
+            cluster: Cluster::new(seed),
+            processes,
+            target: Target::new(dialect, bug),
+            weather: vec![Weather::default(); workers],
+            links: Links::default(),
+            source_up: true,
+            healed: false,
+            events: BinaryHeap::new(),
+            order: 0,
+            planned,
+            reports: Vec::new(),
+            directives: Vec::new(),
+            deferred: Vec::new(),
+            tables: Vec::new(),
+            steps: 0,
+            ended_at: None,
+            coverage: Coverage::default(),
+            traced: std::env::var_os("TRACE").is_some(),
+        };
+        world.at(0, Event::Raft);
+        (0..NODES).for_each(|node| world.at(10 + node as u64, Event::Leader(node)));
+        (0..workers).for_each(|worker| {
+            world.at(
+                20,
+                Event::Process {
+                    worker,
+                    incarnation: worker as u64 + 1,
+                },
+            )
+        });
+        world.at(HEAL_AT_MS, Event::Heal);
+        world
+    }
+
+    pub fn at(&mut self, ms: u64, event: Event) {
+        self.order += 1;
+        self.events
+            .push(Reverse((self.now + ms, self.order, event)));
+    }
+
+    /// Runs until the job has ended and everybody who could still act has acted.
+    pub fn run(&mut self) -> Result<(), Wrong> {
+        while let Some(Reverse((at, _, event))) = self.events.pop() {
+            self.now = self.now.max(at);
+            self.target.advance(self.now);
+            self.steps += 1;
+            let mut broken = self.happen(event);
+            broken.extend(checkers::at_every_step(self));
+            if let Some(ended) = self.ended_at {
+                if self.now > ended + AFTERMATH_MS && self.healed {
+                    broken.extend(checkers::at_the_end(self));
+                    return self.verdict(broken);
+                }
+            } else if self.now > HEAL_AT_MS + LIVENESS_MS {
+                broken.extend(checkers::heals(self));
+            }
+            if !broken.is_empty() {
+                return self.verdict(broken);
+            }
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, what: Vec<String>) -> Result<(), Wrong> {
+        match what.is_empty() {
+            true => Ok(()),
+            false => Err(Wrong { what, at: self.now }),
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Vec<String> {
+        match event {
+            Event::Raft => return self.raft(),
+            Event::Leader(node) => {
+                self.lead(node);
+                self.at(100, Event::Leader(node));
+            }
+            Event::Proposed { node, id } => return self.proposed(node, id),
+            Event::Process {
+                worker,
+                incarnation,
+            } => self.process(worker, incarnation),
+            Event::Step {
+                worker,
+                incarnation,
+                lease,
+            } => self.step_unit(worker, incarnation, lease),
+            Event::Report {
+                worker,
+                node,
+                message,
+            } => self.deliver_report(worker, node, message),
+            Event::Directives { worker, message } => self.deliver_directives(worker, message),
+            Event::Gone { worker, node } => {
+                let now = self.now;
+                if self.cluster.nodes[node].runs() {
+                    self.cluster.nodes[node].gone(worker, now);
+                }
+            }
+            Event::Begin(at) => self.begin(at),
+            Event::End { fault, hit } => {
+                if !self.healed {
+                    faults::end(self, self.planned[fault].fault, hit);
+                }
+            }
+            Event::Heal => self.heal(),
+        }
+        Vec::new()
+    }
+
+    fn raft(&mut self) -> Vec<String> {
+        let chance = self.rng.next();
+        let before = self.cluster.log.len();
+        let mut broken = self.cluster.raft_tick(self.now, chance);
+        if self.cluster.log.len() != before {
+            broken.extend(self.changed());
+        }
+        if self.cluster.log.is_empty() && self.cluster.leader.is_some() {
+            let command = Command::SubmitJob {
+                uid: scene::uid(),
+                spec: scene::spec(),
+            };
+            broken.extend(self.append(vec![command]));
+        }
+        // As an operator would: a job that failed for a fault is resumed.
+        let phase = self.cluster.state.jobs().next().map(|(_, job)| job.phase);
+        if phase == Some(Phase::Failed) && self.rng.chance(30) {
+            self.intent(Intent::Run);
+        }
+        self.at(100, Event::Raft);
+        broken
+    }
+
+    fn append(&mut self, commands: Vec<Command>) -> Vec<String> {
+        let at = self.cluster.leader.map_or(0, |leader| leader);
+        let at = self.cluster.nodes[at].clock(self.now);
+        let mut broken = self.cluster.append(Entry { at, commands });
+        broken.extend(self.changed());
+        broken
+    }
+
+    /// The user's word, if anybody leads.
+    pub fn intent(&mut self, intent: Intent) {
+        let Some((job, _)) = self.cluster.state.jobs().next() else {
+            return;
+        };
+        if self.cluster.leader.is_some() {
+            drop(self.append(vec![Command::SetIntent { job, intent }]));
+        }
+    }
+
+    /// After a change of the state: faults whose moment has come, and the job's end.
+    pub fn changed(&mut self) -> Vec<String> {
+        let Some((_, job)) = self.cluster.state.jobs().next() else {
+            return Vec::new();
+        };
+        if self.tables.len() != job.partitions().len() {
+            let count = job.partitions().len() as u32;
+            let table = |no| {
+                job.table_of(common::id::PartitionNo(no))
+                    .map_or(0, |table| table.0)
+            };
+            self.tables = (0..count).map(table).collect();
+        }
+        if job.phase == Phase::Completed && self.ended_at.is_none() {
+            self.ended_at = Some(self.now);
+        }
+        let moments = Moment::of(&self.cluster.state);
+        let due: Vec<usize> = (0..self.planned.len())
+            .filter(|at| !self.planned[*at].begun && moments.contains(&self.planned[*at].moment))
+            .collect();
+        for at in due {
+            self.planned[at].begun = true;
+            let moment = self.planned[at].moment;
+            let soon = match moment {
+                Moment::Planning | Moment::Prepared => 0,
+                _ => self.rng.below(40),
+            };
+            self.at(soon, Event::Begin(at));
+        }
+        checkers::after_every_entry(self)
+    }
+
+    fn begin(&mut self, at: usize) {
+        if self.healed {
+            return;
+        }
+        let Planned {
+            fault,
+            moment,
+            lasts_ms,
+            ..
+        } = self.planned[at];
+        self.coverage.hit(fault, moment);
+        let hit = faults::begin(self, fault);
+        self.at(lasts_ms, Event::End { fault: at, hit });
+    }
+
+    fn heal(&mut self) {
+        self.healed = true;
+        self.links = Links::default();
+        self.weather = vec![Weather::default(); self.processes.len()];
+        self.source_up = true;
+        self.target.full = false;
+        if !self.target.up {
+            self.target.restart();
+        }
+        for node in &mut self.cluster.nodes {
+            (node.up, node.paused, node.alone, node.full) = (true, false, false, false);
+            (node.disk_ms, node.offset_ms) = (4, 0);
+        }
+        for worker in 0..self.processes.len() {
+            self.processes[worker].rate = 1_000;
+            if !self.processes[worker].up {
+                self.start_worker(worker);
+            }
+            self.resume_worker(worker);
+        }
+        self.intent(Intent::Run);
+    }
+
+    pub fn kill_node(&mut self, node: usize) {
+        let held = &mut self.cluster.nodes[node];
+        held.up = false;
+        // What it had proposed may be in the log: the election decides.
+        let proposing = held.proposing.take();
+        held.forget_term();
+        held.proposing = proposing;
+    }
+
+    /// The state as a new member gets it: a snapshot, read back.
+    pub fn restore_from_snapshot(&mut self) {
+        let bytes = serde_json::to_vec(&self.cluster.state).expect("a state can be written");
+        let mut restored: State = serde_json::from_slice(&bytes).expect("and read");
+        restored.reindex();
+        assert!(
+            restored == self.cluster.state,
+            "a snapshot gives another state"
+        );
+        self.cluster.state = restored;
+    }
+}
