@@ -22,20 +22,64 @@ macro_rules! faults {
 }
 
 faults! {
+    // A worker and its leader.
+    WorkerBeforeReport = "worker-before-report": "A report is ready, not sent.";
+    WorkerAfterDirectives = "worker-after-directives": "Directives were heard, none is followed yet.";
+    WorkerAfterContext = "worker-after-context": "The job and its plan were fetched for a unit.";
+    // A partition, seen by its worker.
     WorkerBeforeBegin = "worker-before-begin": "A partition was given, nothing is done.";
     WorkerAfterBegin = "worker-after-begin": "The fence is raised, T is open.";
+    WorkerMidRead = "worker-mid-read": "Some rows are read from the source.";
     WorkerMidLoad = "worker-mid-load": "Some rows are loaded.";
     WorkerBeforePrepare = "worker-before-prepare": "All rows are loaded.";
     WorkerAfterPrepare = "worker-after-prepare": "T is prepared, nobody knows.";
+    WorkerAfterAck = "worker-after-ack": "PrepareAck is said, the decision isn't known.";
     WorkerBeforeCommit = "worker-before-commit": "The decision is known, T is prepared.";
     WorkerAfterCommit = "worker-after-commit": "T is committed, nobody knows.";
+    WorkerBeforeRollback = "worker-before-rollback": "T is given up, not rolled back.";
+    WorkerAfterRollback = "worker-after-rollback": "T is rolled back, nobody knows.";
+    // A partition, seen by its target.
+    TargetBeforeKill = "target-before-kill": "The session of an older epoch is known, not killed.";
+    TargetAfterKill = "target-after-kill": "The session of an older epoch is gone.";
+    TargetBeforeEnd = "target-before-end": "A prepared transaction of an older epoch is listed.";
+    TargetAfterEnd = "target-after-end": "It is committed or rolled back, nobody knows.";
+    TargetBeforeFence = "target-before-fence": "Nothing older is left, the fence is not raised.";
+    TargetAfterFence = "target-after-fence": "The fence is raised, T is not open.";
+    TargetBeforeBooks = "target-before-books": "The load is counted, fence and ledger are not written.";
+    TargetAfterBooks = "target-after-books": "Fence and ledger are written in T, T is not prepared.";
+    TargetInDoubt = "target-in-doubt": "The answer of COMMIT is not known, the ledger not read.";
+    // The other units of work.
     WorkerBeforeTask = "worker-before-task": "A task was given, nothing is done.";
     WorkerAfterTask = "worker-after-task": "A task is done, nobody knows.";
+    InspectMidway = "inspect-midway": "The source is inspected, the target is not.";
+    InspectMidSample = "inspect-mid-sample": "Some tables are sampled.";
+    CreateBeforeBooks = "create-before-books": "Fence and ledger are about to be made.";
+    CreateAfterBooks = "create-after-books": "Fence and ledger are there, no table is.";
+    CreateMidway = "create-midway": "Some tables are made.";
+    IndexMidway = "index-midway": "Some of a table's indexes are made.";
+    ForeignKeysMidway = "foreign-keys-midway": "Some of a table's foreign keys are made.";
+    ObjectsMidway = "objects-midway": "Some views, routines or triggers are made.";
+    VerifyMidway = "verify-midway": "Some rows are read back.";
+    ResolveMidway = "resolve-midway": "Some transactions are ended, the bookkeeping is there.";
+    ResolveBeforeForget = "resolve-before-forget": "All is ended, the bookkeeping is about to go.";
+    ResolveAfterForget = "resolve-after-forget": "The bookkeeping is gone, nobody knows.";
+    // The leader.
+    LeaderBeforeBegin = "leader-before-begin": "Elected, not sure yet of what was committed.";
     LeaderBeforePropose = "leader-before-propose": "A batch is ready, not proposed.";
     LeaderAfterPropose = "leader-after-propose": "A batch is in the log, nobody was told.";
+    LeaderBeforeDirectives = "leader-before-directives": "The workers are about to be told.";
+    AdminAfterSubmit = "admin-after-submit": "A job is in the log, its submitter was not told.";
+    // The Raft store.
+    RaftBeforeVote = "raft-before-vote": "A vote is about to be written.";
+    RaftAfterVote = "raft-after-vote": "A vote is durable, not told.";
     RaftBeforeAppend = "raft-before-append": "Entries are about to be written.";
     RaftAfterAppend = "raft-after-append": "Entries are durable, not acknowledged.";
+    RaftBeforeApply = "raft-before-apply": "Committed entries are about to be applied.";
     RaftBeforeSnapshot = "raft-before-snapshot": "A snapshot is about to be written.";
+    RaftAfterSnapshot = "raft-after-snapshot": "A snapshot is durable, not told.";
+    RaftBeforeInstall = "raft-before-install": "A leader's snapshot is about to be installed.";
+    RaftAfterInstall = "raft-after-install": "A leader's snapshot is installed, not told.";
+    RaftBeforePurge = "raft-before-purge": "Entries that a snapshot covers are about to go.";
 }
 
 impl fmt::Display for Fault {
