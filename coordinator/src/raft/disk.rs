@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use common::fault::Fault;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::types::{StorageError, StorageIoError};
+use crate::faults::point;
 
 /// What can go wrong with the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,6 +224,17 @@ impl Disk {
         transaction.commit()?;
         self.fsyncs.took(started.elapsed());
         Ok(value)
+    }
+
+    /// Passes through a fault point of this file. An answer that is lost there is a failed disk:
+    /// whoever asked can't know what was written.
+    pub(crate) async fn pass(&self, fault: Fault) -> Result<(), DiskError> {
+        if !point(fault).await {
+            return Ok(());
+        }
+        let lost = DiskError::Io(format!("the disk's answer was lost (fault point {fault})"));
+        self.poison.set(&lost);
+        Err(lost)
     }
 
     /// Bytes of the file.

@@ -20,7 +20,6 @@ use serde::de::DeserializeOwned;
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
 use super::recent::Recent;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
-use crate::faults::point;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -285,9 +284,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<()> {
-        self.set_meta(VOTE, vote)
-            .await
-            .map_err(|error| error.storage(true))
+        let saved = async {
+            self.disk().pass(Fault::RaftBeforeVote).await?;
+            self.set_meta(VOTE, vote).await?;
+            self.disk().pass(Fault::RaftAfterVote).await
+        };
+        saved.await.map_err(|error| error.storage(true))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>> {
@@ -310,13 +312,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let entries: Vec<_> = entries.into_iter().collect();
         let store = self.clone();
-        point(Fault::RaftBeforeAppend).await;
-        let done = blocking(move || store.append_all(entries)).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
-        if point(Fault::RaftAfterAppend).await {
-            let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());
-            return Err(lost.storage(true));
-        }
+        let appended = async {
+            self.disk().pass(Fault::RaftBeforeAppend).await?;
+            blocking(move || store.append_all(entries)).await?;
+            self.disk().pass(Fault::RaftAfterAppend).await
+        };
+        appended
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         flushed.log_io_completed(Ok(()));
         Ok(())
     }
@@ -329,8 +332,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<()> {
         let store = self.clone();
-        let done = blocking(move || store.remove(..=upto.index, Some(upto))).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
+        let purged = async {
+            self.disk().pass(Fault::RaftBeforePurge).await?;
+            blocking(move || store.remove(..=upto.index, Some(upto))).await
+        };
+        purged
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         self.shared.grown_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }

@@ -21,7 +21,6 @@ use super::types::{
     Answers, LogEntry, LogId, Result, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, decode,
     encode,
 };
-use crate::faults::point;
 
 /// Row 0 is the header, the others are pieces of the image.
 const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
@@ -249,8 +248,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I::IntoIter: OptionalSend,
     {
         let (machine, entries): (_, Vec<_>) = (self.clone(), entries.into_iter().collect());
-        let done = blocking(move || Ok(machine.apply_all(entries))).await;
-        done.map_err(|error| error.storage(true))
+        let applied = async {
+            self.disk().pass(Fault::RaftBeforeApply).await?;
+            blocking(move || Ok(machine.apply_all(entries))).await
+        };
+        applied.await.map_err(|error| error.storage(true))
     }
 
     async fn get_snapshot_builder(&mut self) -> Machine {
@@ -263,13 +265,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Box<Vec<u8>>) -> Result<()> {
         let (machine, meta) = (self.clone(), meta.clone());
-        let done = blocking(move || {
-            let state = parse(&data)?;
-            machine.save(&meta, &data)?;
-            machine.show(&meta, state);
-            Ok(())
-        });
-        done.await.map_err(|error| error.storage(true))
+        let installed = async {
+            self.disk().pass(Fault::RaftBeforeInstall).await?;
+            let installed = blocking(move || {
+                let state = parse(&data)?;
+                machine.save(&meta, &data)?;
+                machine.show(&meta, state);
+                Ok(())
+            });
+            installed.await?;
+            self.disk().pass(Fault::RaftAfterInstall).await
+        };
+        installed.await.map_err(|error| error.storage(true))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>> {
@@ -285,10 +292,16 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot> {
-        point(Fault::RaftBeforeSnapshot).await;
         let machine = self.clone();
-        let built = blocking(move || machine.build()).await;
-        let (meta, data) = built.map_err(|error| error.storage(true))?;
+        let built = async {
+            self.disk().pass(Fault::RaftBeforeSnapshot).await?;
+            let built = blocking(move || machine.build()).await?;
+            self.disk().pass(Fault::RaftAfterSnapshot).await?;
+            Ok(built)
+        };
+        let (meta, data) = built
+            .await
+            .map_err(|error: DiskError| error.storage(true))?;
         Ok(Snapshot {
             meta,
             snapshot: Box::new(data),
