@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::recent::Recent;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
 
@@ -50,11 +51,12 @@ struct Shared {
 
 impl LogStore {
     /// Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<LogStore, DiskError> {
-        LogStore::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<LogStore, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        poison: Poison,
+        ground: &Ground,
+    ) -> Result<LogStore, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         let entries = disk.write(|transaction| {
             transaction.open_table(META)?;
             Ok(transaction.open_table(LOG)?.len()?)

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::types::{
     Answers, LogEntry, LogId, Result, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, decode,
     encode,
@@ -56,11 +57,8 @@ struct Shared {
 
 impl Machine {
     /// Loads the last snapshot. Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<Machine, DiskError> {
-        Machine::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<Machine, DiskError> {
+    pub(crate) fn open(path: &Path, poison: Poison, ground: &Ground) -> Result<Machine, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         disk.write(|transaction| {
             transaction.open_table(SNAPSHOT)?;
             Ok(())
@@ -93,6 +91,18 @@ impl Machine {
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
+    }
+
+    /// Index of the last applied entry and a digest of the state it left: the same on every
+    /// member that has applied as much.
+    pub(crate) fn digest(&self) -> (u64, u64) {
+        let image = self
+            .shared
+            .image
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let index = image.last_applied.map_or(0, |id| id.index);
+        (index, xxhash_rust::xxh3::xxh3_64(&encode(&image.state)))
     }
 
     pub(crate) fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
