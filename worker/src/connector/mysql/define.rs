@@ -3,7 +3,6 @@
 //! older epochs are killed: a zombie's DROP can't come late.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use common::code::Code;
 use common::job::TargetMode;
@@ -13,10 +12,10 @@ use common::schema::{ObjectStage, TableSchema};
 use common::task::TaskKind;
 
 use super::error::Failed;
-use super::fence::{Books, Claim, Raised, gone};
 use super::quote::{database_of, ident, table_name, text};
 use super::session::{Host, Purpose, Session};
-use super::{carry, columns, ddl, inspect, xa};
+use super::{carry, columns, ddl, fence, inspect};
+use crate::connector::recovery::{self, books::gone};
 use crate::connector::{DefineWork, Error, Occupied, Result, Role};
 
 /// See [`crate::connector::Connector::define`].
@@ -83,31 +82,12 @@ async fn register(
     creates: bool,
 ) -> Result<()> {
     let books = match creates {
-        true => Books::ensure(session, &host.database).await?,
-        false => Books::find(session, &host.database)
+        true => fence::ensure(session, &host.database).await?,
+        false => fence::find(session, &host.database)
             .await?
             .ok_or_else(gone)?,
     };
-    let unit = work.task.to_string();
-    let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
-    let claim = Claim {
-        epoch: work.epoch,
-        session: session.facts.connection,
-        server_start: xa::server_start(session).await?,
-    };
-    // Register first, kill then: whoever registers later than us finds us and kills us.
-    let before = books.holder(session, &work.job, &unit).await?;
-    match books.raise(session, &work.job, &unit, claim, true).await? {
-        Raised::Done => {}
-        Raised::Higher(epoch) => return Err(Error::fenced(epoch, work.epoch)),
-        Raised::Gone => return Err(gone()),
-    }
-    if let Some(before) = before
-        && xa::same_life(before.server_start, claim.server_start)
-    {
-        xa::kill(session, before.session, deadline).await?;
-    }
-    Ok(())
+    recovery::register(session, &books, work).await
 }
 
 /// Whether a table is there and holds a row.

@@ -16,6 +16,8 @@ pub const DUPLICATE_KEY: u16 = 1062;
 pub const DATA_TRUNCATED: u16 = 1265;
 pub const NO_SUCH_THREAD: u16 = 1094;
 pub const NO_SUCH_TABLE: u16 = 1146;
+/// KILL of another user's session.
+pub const NOT_OWNER: u16 = 1095;
 
 /// Something a definition names isn't there: database, column of a view, table, routine, view's
 /// table, trigger's table, sequence.
