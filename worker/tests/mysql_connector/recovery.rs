@@ -2,8 +2,12 @@
 
 use common::code::{Code, ErrorClass};
 use common::epoch::Epoch;
+use common::job::{Endpoint, SecretRef};
 use common::task::TaskKind;
+use secrecy::SecretString;
+use worker::connector::mysql::Mysql;
 use worker::connector::{Connector, Recovered};
+use worker::secret::Secrets;
 
 use crate::cut::cut;
 use crate::server::{ask_at, load, prepared, run_at, txn, work};
@@ -167,5 +171,113 @@ async fn a_session_of_another_life_is_not_killed() {
         let error = bystander.prepare(loaded).await.expect_err("fenced");
         assert_eq!(error.class, ErrorClass::Fenced, "not killed: {error}");
         bystander.rollback().await.expect("rolled back");
+    }
+}
+
+/// The connector of a user who is not root.
+async fn as_user(port: u16, case: &mut Case, user: &str) {
+    let drop = format!("DROP USER IF EXISTS '{user}'@'%'");
+    let create = format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'pw'");
+    let grant = format!("GRANT ALL ON *.* TO '{user}'@'%'");
+    run_at(port, "", &[&drop, &create, &grant]).await;
+    let mut secrets = Secrets::default();
+    secrets.insert("target", SecretString::from("pw"));
+    let endpoint = Endpoint {
+        url: format!("mysql://{user}@127.0.0.1:{port}/{}_t", case.name),
+        password: Some(SecretRef::Session("target".into())),
+    };
+    case.target = Mysql::new(&endpoint, &secrets).expect("valid");
+}
+
+/// What an administrator does in the middle is named, or waited for; then the next owner goes on.
+#[tokio::test]
+async fn rights_taken_away_are_named_and_come_back() {
+    for port in servers() {
+        let mut case = Case::new(port, "rc_rights").await;
+        as_user(port, &mut case, "rights").await;
+        for (take, give, class, code) in [
+            (
+                "ALTER USER 'rights'@'%' IDENTIFIED BY 'other'",
+                "ALTER USER 'rights'@'%' IDENTIFIED BY 'pw'",
+                ErrorClass::Permanent,
+                Code::AccessDenied,
+            ),
+            (
+                "ALTER USER 'rights'@'%' ACCOUNT LOCK",
+                "ALTER USER 'rights'@'%' ACCOUNT UNLOCK",
+                ErrorClass::Permanent,
+                Code::AccessDenied,
+            ),
+            (
+                "REVOKE ALL PRIVILEGES, GRANT OPTION FROM 'rights'@'%'",
+                "GRANT ALL ON *.* TO 'rights'@'%'",
+                ErrorClass::Permanent,
+                Code::Privileges,
+            ),
+            (
+                "ALTER USER 'rights'@'%' WITH MAX_CONNECTIONS_PER_HOUR 1",
+                "ALTER USER 'rights'@'%' WITH MAX_CONNECTIONS_PER_HOUR 0",
+                ErrorClass::Transient,
+                Code::Unreachable,
+            ),
+        ] {
+            run_at(port, "", &[take]).await;
+            let mut denied = case.writer(1).await;
+            if class == ErrorClass::Transient {
+                // The first one of the hour.
+                drop(denied.begin(None).await);
+                denied = case.writer(1).await;
+            }
+            let error = denied.begin(None).await.expect_err(take);
+            assert_eq!((error.class, error.failure.code), (class, code), "{error}");
+            assert!(!error.to_string().contains("pw"), "{error}");
+            run_at(port, "", &[give]).await;
+        }
+        let (mut writer, loaded) = case.loaded(2).await;
+        writer.prepare(loaded).await.expect("prepared");
+        writer.commit().await.expect("committed");
+        assert_eq!(case.rows().await, "1000");
+    }
+}
+
+/// The server rolls the whole of T back, for a deadlock or at a word of its administrator.
+#[tokio::test]
+async fn a_killed_load_is_tried_again() {
+    for port in servers() {
+        let case = Case::new(port, "rc_killed").await;
+        let (mut writer, _) = case.loaded(1).await;
+        // The load waits for this lock, and is killed while it does.
+        let mut rival = crate::server::connect_at(port, "rc_killed_t").await;
+        use mysql_async::prelude::Queryable;
+        for sql in ["BEGIN", "INSERT INTO t VALUES (5000, 'rival')"] {
+            rival.query_drop(sql).await.expect(sql);
+        }
+        let mut batch = common::value::RowBatch::new(2);
+        batch.push(b"5000");
+        batch.push_null();
+        let kill = async {
+            let find = "SELECT CONCAT('KILL QUERY ', id) FROM information_schema.processlist WHERE \
+                        info LIKE 'LOAD DATA%rc_killed_t%' OR info LIKE 'INSERT INTO %rc_killed_t%'";
+            let kill = loop {
+                let kill: Option<String> = rival.query_first(find).await.expect("asked");
+                match kill {
+                    Some(kill) => break kill,
+                    None => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                }
+            };
+            rival.query_drop(&kill).await.expect("killed");
+        };
+        let deadline = std::time::Duration::from_secs(20);
+        let both = futures::future::join(writer.load(batch), kill);
+        let (loaded, ()) = tokio::time::timeout(deadline, both).await.expect("in time");
+        let error = loaded.expect_err("it was killed");
+        assert_eq!(error.class, ErrorClass::Transient, "{error}");
+        assert_eq!(error.failure.code, Code::TargetRejected, "{error}");
+        drop(rival);
+        writer.rollback().await.expect("rolled back");
+        let (mut next, loaded) = case.loaded(2).await;
+        next.prepare(loaded).await.expect("prepared");
+        next.commit().await.expect("committed");
+        assert_eq!(case.rows().await, "1000");
     }
 }

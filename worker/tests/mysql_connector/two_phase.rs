@@ -25,7 +25,7 @@ pub fn servers() -> Vec<u16> {
 
 pub struct Case {
     port: u16,
-    name: &'static str,
+    pub name: &'static str,
     pub job: JobUid,
     pub source: Mysql,
     pub target: Mysql,

@@ -6,7 +6,7 @@ use common::epoch::Epoch;
 use worker::connector::Recovered;
 
 use crate::cut::cut;
-use crate::support::{held_server, load, server, txn};
+use crate::support::{connector, held_server, load, server, txn};
 use crate::two_phase::Case;
 
 /// A take-over that is cut off at every point is followed by another, which finds what it should.
@@ -141,4 +141,108 @@ async fn bookkeeping_that_is_gone_is_named() {
         assert_eq!(error.class, ErrorClass::Permanent, "{error}");
         assert_eq!(case.rows(), "0");
     }
+}
+
+/// What an administrator does in the middle is named, or waited for; then the next owner goes on.
+#[tokio::test]
+async fn rights_taken_away_are_named_and_come_back() {
+    let mut case = Case::new(server(), "rc_rights");
+    let (server, name) = (case.server, case.name.clone());
+    server.sql(
+        &name,
+        "CREATE ROLE rights LOGIN; GRANT ALL ON TABLE t TO rights;
+         GRANT ALL ON SCHEMA sterna TO rights; GRANT ALL ON ALL TABLES IN SCHEMA sterna TO rights",
+    );
+    case.target = connector(&format!(
+        "postgres://rights@127.0.0.1:{}/{name}",
+        server.port
+    ));
+    let mut epoch = 0;
+    for (take, give, class, code) in [
+        (
+            "ALTER ROLE rights NOLOGIN",
+            "ALTER ROLE rights LOGIN",
+            ErrorClass::Permanent,
+            Code::AccessDenied,
+        ),
+        (
+            "ALTER ROLE rights CONNECTION LIMIT 0",
+            "ALTER ROLE rights CONNECTION LIMIT -1",
+            ErrorClass::Transient,
+            Code::Unreachable,
+        ),
+        (
+            "REVOKE UPDATE ON sterna.fence FROM rights",
+            "GRANT UPDATE ON sterna.fence TO rights",
+            ErrorClass::Permanent,
+            Code::TargetRejected,
+        ),
+        (
+            "REVOKE INSERT ON t FROM rights",
+            "GRANT INSERT ON t TO rights",
+            ErrorClass::Permanent,
+            Code::Privileges,
+        ),
+    ] {
+        epoch += 1;
+        server.sql(&name, take);
+        let mut denied = case.writer(epoch).await;
+        let error = match denied.begin(None).await {
+            Ok(_) => {
+                let mut batch = common::value::RowBatch::new(2);
+                batch.push(b"5000");
+                batch.push_null();
+                denied.load(batch).await.expect_err(take)
+            }
+            Err(error) => error,
+        };
+        assert_eq!((error.class, error.failure.code), (class, code), "{error}");
+        server.sql(&name, give);
+        denied.rollback().await.expect("nothing is left");
+    }
+    case.copied(epoch + 1).await;
+    assert_eq!(case.rows(), "1000");
+}
+
+/// A statement that waits is cancelled, or waits too long: T is rolled back and begins again.
+#[tokio::test]
+async fn a_cancelled_load_is_tried_again() {
+    let case = Case::new(server(), "rc_cancel");
+    let (server, name) = (case.server, case.name.clone());
+    for (epoch, cancel) in [(1, true), (2, false)] {
+        let mut writer = case.writer(epoch).await;
+        writer.begin(None).await.expect("begun");
+        let lock = std::thread::spawn({
+            let (name, cancel) = (name.clone(), cancel);
+            move || {
+                let cancel = match cancel {
+                    true => {
+                        "DO $$ BEGIN FOR i IN 1..400 LOOP PERFORM pg_sleep(0.01);
+                           PERFORM pg_stat_clear_snapshot();
+                           EXIT WHEN (SELECT bool_or(pg_cancel_backend(pid)) FROM pg_stat_activity
+                             WHERE datname = current_database() AND wait_event_type = 'Lock');
+                         END LOOP; END $$;"
+                    }
+                    false => "SELECT pg_sleep(5);",
+                };
+                let script =
+                    format!("BEGIN; LOCK TABLE t; SELECT pg_advisory_lock(1); {cancel} COMMIT");
+                server.sql(&name, &script)
+            }
+        });
+        let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+        while server.sql(&name, held) == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let mut batch = common::value::RowBatch::new(2);
+        batch.push(b"5000");
+        batch.push_null();
+        let error = writer.load(batch).await.expect_err("it can't go on");
+        assert_eq!(error.class, ErrorClass::Transient, "{error}");
+        assert_eq!(error.failure.code, Code::TargetRejected, "{error}");
+        writer.rollback().await.expect("rolled back");
+        lock.join().expect("unlocked");
+    }
+    case.copied(3).await;
+    assert_eq!(case.rows(), "1000");
 }

@@ -24,7 +24,7 @@ pub struct Case {
     pub name: String,
     pub job: JobUid,
     pub source: Postgres,
-    target: Postgres,
+    pub target: Postgres,
     pub plan: TablePlan,
 }
 
@@ -69,7 +69,7 @@ impl Case {
         (writer, loaded)
     }
 
-    async fn copied(&self, epoch: u32) {
+    pub async fn copied(&self, epoch: u32) {
         let (mut writer, loaded) = self.loaded(epoch).await;
         writer.prepare(loaded).await.expect("prepared");
         writer.commit().await.expect("committed");
