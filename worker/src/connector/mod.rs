@@ -7,6 +7,7 @@
 pub mod mysql;
 mod percent;
 pub mod postgres;
+mod recovery;
 mod replaced;
 pub mod sqlite;
 

@@ -260,6 +260,7 @@ async fn decide(ctx: &TaskContext, mut writer: Box<dyn TargetWriter>) -> Ended {
 /// The decision is in the log: commits, and tries again while that may help.
 async fn commit(ctx: &TaskContext, writer: &mut dyn TargetWriter) -> Ended {
     let deadline = Instant::now() + Duration::from_millis(limits::COMMIT_DEADLINE_MS);
+    let durable = ctx.plan().is_ok_and(|plan| plan.target.durable_prepare);
     let mut word = ctx.word.clone();
     let mut attempt = 0;
     loop {
@@ -274,7 +275,9 @@ async fn commit(ctx: &TaskContext, writer: &mut dyn TargetWriter) -> Ended {
             Unit::Task(no) => u64::from(no.0),
         };
         let wait = Duration::from_millis(retry::wait_ms(attempt, seed));
-        if error.class != ErrorClass::Transient || Instant::now() + wait > deadline {
+        // What the target held open and no longer has is copied again: no patience brings it back.
+        let lost = !durable && error.failure.code == Code::TargetRejected;
+        if error.class != ErrorClass::Transient || lost || Instant::now() + wait > deadline {
             return failed(error);
         }
         tracing::info!(lease = %ctx.lease, attempt, %error, "commit is tried again");

@@ -3,9 +3,8 @@
 //! older epochs are killed: a zombie's DROP can't come late.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-use common::code::{Code, ErrorClass, Failure};
+use common::code::Code;
 use common::fault::Fault;
 use common::job::TargetMode;
 use common::limits;
@@ -14,10 +13,11 @@ use common::schema::{ObjectStage, TableSchema};
 use common::task::TaskKind;
 
 use super::error::Failed;
-use super::fence::{Books, Claim, Raised, gone};
 use super::quote::{database_of, ident, table_name, text};
 use super::session::{Host, Purpose, Session};
-use super::{carry, columns, ddl, inspect, turn, xa};
+use super::{carry, columns, ddl, fence, inspect};
+use crate::connector::recovery::books::gone;
+use crate::connector::recovery::{self, turn};
 use crate::connector::{Current, DefineWork, Error, Occupied, Result, Role};
 use crate::faults;
 
@@ -53,17 +53,17 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
     match &work.kind {
         TaskKind::Create => create_all(&mut at, host, &work, home).await?,
         TaskKind::Index { table } => {
-            register(&mut at, host, &work).await?;
+            at.again = register(&mut at, host, &work).await?;
             let table = planned(&work, table.0)?;
             index(&mut at, &host.database, &table.target).await?;
         }
         TaskKind::ForeignKeys { table } => {
-            register(&mut at, host, &work).await?;
+            at.again = register(&mut at, host, &work).await?;
             let table = planned(&work, table.0)?;
             foreign_keys(&mut at, &host.database, &table.target).await?;
         }
         TaskKind::Objects => {
-            register(&mut at, host, &work).await?;
+            at.again = register(&mut at, host, &work).await?;
             carry::run(&mut at, home, &work, ObjectStage::AfterData).await?;
         }
         other => {
@@ -76,9 +76,8 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
 
 async fn create_all(at: &mut Target, host: &Host, work: &DefineWork, home: &str) -> Result<()> {
     faults::point(Fault::CreateBeforeBooks).await?;
-    let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
-    turn::take(&mut at.session, &work.job, &at.current, deadline).await?;
-    let books = Books::find(&mut at.session, &host.database).await?;
+    turn::take(&mut at.session, &work.job, &at.current).await?;
+    let books = fence::find(&mut at.session, &host.database).await?;
     let is_known = match &books {
         Some(books) => books.knows(&mut at.session, &work.job).await?,
         None => false,
@@ -87,15 +86,8 @@ async fn create_all(at: &mut Target, host: &Host, work: &DefineWork, home: &str)
     if !is_known {
         carry::refuse_others(&mut at.session, home, work).await?;
     }
-    let books = register(at, host, work).await?;
+    register(at, host, work).await?;
     at.again = is_known;
-    if books.has_partitions(&mut at.session, &work.job).await? {
-        let what = "partitions of the job have begun at the target: its tables are made";
-        return Err(Error {
-            class: ErrorClass::Fenced,
-            failure: Failure::new(Code::Internal, what),
-        });
-    }
     faults::point(Fault::CreateAfterBooks).await?;
     let database = host.database.as_str();
     for name in databases(database, &work.tables) {
@@ -128,38 +120,15 @@ fn planned(work: &DefineWork, table: u32) -> Result<&TablePlan> {
 
 /// Writes the task's session into the fence. A create task makes fence and ledger if need be; any
 /// other finds them, and a row of its job, or its job is over.
-async fn register(at: &mut Target, host: &Host, work: &DefineWork) -> Result<Books> {
+async fn register(at: &mut Target, host: &Host, work: &DefineWork) -> Result<bool> {
     let creates = matches!(work.kind, TaskKind::Create);
     let books = match creates {
-        true => Books::ensure(&mut at.session, &host.database, &at.current).await?,
-        false => Books::find(&mut at.session, &host.database)
+        true => fence::ensure(&mut at.session, &host.database, &at.current).await?,
+        false => fence::find(&mut at.session, &host.database)
             .await?
             .ok_or_else(gone)?,
     };
-    let session = &mut at.session;
-    let unit = work.task.to_string();
-    let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
-    let claim = Claim {
-        epoch: work.epoch,
-        session: session.facts.connection,
-        server_start: xa::server_start(session).await?,
-    };
-    // Register first, kill then: whoever registers later than us finds us and kills us.
-    let before = books.holder(session, &work.job, &unit).await?;
-    at.current.still_ours().await?;
-    let raised = books.raise(session, &work.job, &unit, claim, creates);
-    match raised.await? {
-        Raised::Done => {}
-        Raised::Higher(epoch) => return Err(Error::fenced(epoch, work.epoch)),
-        Raised::Gone => return Err(gone()),
-    }
-    at.again = before.is_some();
-    if let Some(before) = before
-        && xa::same_life(before.server_start, claim.server_start)
-    {
-        xa::kill(session, before.session, deadline).await?;
-    }
-    Ok(books)
+    recovery::register(&mut at.session, &books, work).await
 }
 
 /// Whether a table is there and holds a row.
