@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use openraft::error::{InitializeError, RaftError};
-use proto::v1::{IdentifyReply, IdentifyRequest};
+use proto::v1::IdentifyReply;
 
 use super::disk::DiskError;
-use super::network::{Links, within};
+use super::network::Links;
 use super::service::Franchise;
-use super::timing::{ASK_DEADLINE, IDENTIFY_INTERVAL};
+use super::timing::IDENTIFY_INTERVAL;
 use super::types::{Peer, Raft, id_of};
 
 /// Looks between two lines in the log: about five seconds.
@@ -78,7 +78,7 @@ impl Bootstrap {
         let others: BTreeSet<&String> = self.join.iter().filter(|a| **a != me.address).collect();
         let asked = others
             .iter()
-            .map(|address| async move { (address.as_str(), self.identify(address).await) });
+            .map(|address| async move { (address.as_str(), self.links.identify(address).await) });
         let mut replies = BTreeMap::from_iter(join_all(asked).await);
         replies.retain(|_, reply| reply.as_ref().is_none_or(|reply| reply.name != me.name));
         if replies.values().flatten().any(|reply| reply.initialized) {
@@ -100,20 +100,6 @@ impl Bootstrap {
             true => Look::Founders(founders),
             false => Look::Incomplete(seen),
         }
-    }
-
-    async fn identify(&self, address: &str) -> Option<IdentifyReply> {
-        let me = self.links.me();
-        let request = IdentifyRequest {
-            name: me.name.clone(),
-            address: me.address.clone(),
-        };
-        let mut client = self.links.client(address).ok()?;
-        let reply = within(ASK_DEADLINE, client.identify(request))
-            .await
-            .ok()?
-            .into_inner();
-        (reply.id == id_of(&reply.name)).then_some(reply)
     }
 
     async fn found(&self, founders: BTreeMap<u64, Peer>) -> Result<(), DiskError> {

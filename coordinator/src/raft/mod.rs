@@ -249,7 +249,12 @@ impl Consensus {
             false => timing::rank(&config.name, names),
             true => timing::rank(&config.advertise, config.join.iter().map(String::as_str)),
         };
-        let franchise = Arc::new(Franchise::new(stores.log.clone(), empty)?);
+        let franchise = Arc::new(Franchise::new(
+            stores.log.clone(),
+            empty,
+            &config.join,
+            &config.advertise,
+        )?);
         let mut settings = timing::config(rank, config.snapshot_every);
         settings.enable_elect = franchise.may_vote();
         let raft = Raft::new(

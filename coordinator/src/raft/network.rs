@@ -15,7 +15,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory};
 use proto::v1::raft_client::RaftClient;
-use proto::v1::{RaftMessage, SnapshotChunk};
+use proto::v1::{IdentifyReply, IdentifyRequest, RaftMessage, SnapshotChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use super::disk::DiskError;
 use super::ground::Ground;
 use super::log_store::{CLUSTER, LogStore};
-use super::timing::{APPEND_DEADLINE, CONNECT_DEADLINE, SNAPSHOT_DEADLINE};
+use super::timing::{APPEND_DEADLINE, ASK_DEADLINE, CONNECT_DEADLINE, SNAPSHOT_DEADLINE};
 use super::types::{LogId, Peer, Snapshot, TypeConfig, Vote, decode, encode, id_of};
 
 type Failed = RPCError<u64, Peer, RaftError<u64>>;
@@ -132,6 +132,18 @@ impl Links {
         Ok(RaftClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Who is at that address, if anybody answers.
+    pub(crate) async fn identify(&self, address: &str) -> Option<IdentifyReply> {
+        let request = IdentifyRequest {
+            name: self.me().name.clone(),
+            address: self.me().address.clone(),
+        };
+        let mut client = self.client(address).ok()?;
+        let reply = within(ASK_DEADLINE, client.identify(request)).await;
+        let reply = reply.ok()?.into_inner();
+        (reply.id == id_of(&reply.name)).then_some(reply)
     }
 
     pub(crate) fn message<T: Serialize>(&self, target: u64, body: &T) -> RaftMessage {

@@ -4,13 +4,16 @@
 //! right to give: one whose directory was empty when the cluster was already there may have voted
 //! and acknowledged entries in an earlier life, so it keeps silent until it has everything again.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::join_all;
 use openraft::LogIdOptionExt;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use proto::v1::raft_server::Raft as RaftRpc;
 use proto::v1::{IdentifyReply, IdentifyRequest, RaftMessage, SnapshotChunk};
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::disk::DiskError;
@@ -26,13 +29,30 @@ pub(crate) struct Franchise {
     /// Set while it isn't known yet what an empty directory means.
     unsettled: AtomicBool,
     rejoining: AtomicBool,
+    /// The addresses of the others, and how many of them must answer.
+    others: Vec<String>,
+    quorum: usize,
+    /// No older leader is listened to. None: not known yet.
+    floor: Mutex<Option<u64>>,
 }
 
 impl Franchise {
     /// Blocks: only used before the node runs. `empty`: no vote and no entry was ever written.
-    pub(crate) fn new(log: LogStore, empty: bool) -> Result<Franchise, DiskError> {
+    /// `join`: the addresses of all members; this one's is `own`.
+    pub(crate) fn new(
+        log: LogStore,
+        empty: bool,
+        join: &[String],
+        own: &str,
+    ) -> Result<Franchise, DiskError> {
         let rejoining: Option<bool> = log.meta(REJOINING)?;
+        let all: BTreeSet<&String> = join.iter().collect();
+        let others = all.iter().filter(|address| **address != own);
+        let others: Vec<String> = others.map(|address| (**address).clone()).collect();
         Ok(Franchise {
+            quorum: others.len().min(all.len() / 2 + 1),
+            others,
+            floor: Mutex::default(),
             unsettled: AtomicBool::new(empty),
             rejoining: AtomicBool::new(rejoining == Some(true)),
             log,
@@ -55,6 +75,40 @@ impl Franchise {
         }
         self.founding();
         Ok(())
+    }
+
+    /// Whether to listen to the leader of that term. What this member acknowledged or voted for in
+    /// an earlier life, a majority without it has heard of, too, or nobody has: so while it isn't
+    /// whole again it follows no leader older than any term such a majority knows. A leader that
+    /// was cut off and doesn't know yet that it was replaced could otherwise win with its help
+    /// (coordinator/tests/turmoil, WipeUnderOldLeader). `--join` must name the members for that.
+    async fn follows(&self, term: u64, links: &Links) -> Result<(), Status> {
+        if self.may_vote() {
+            return Ok(());
+        }
+        self.rejoining().await.map_err(stopped)?;
+        let mut floor = self.floor.lock().await;
+        if floor.is_none() {
+            let asked = self.others.iter().map(|address| links.identify(address));
+            let cluster = links.cluster();
+            let ours = |reply: &IdentifyReply| reply.cluster == cluster && reply.term > 0;
+            let replies = join_all(asked).await.into_iter().flatten();
+            let terms: Vec<u64> = replies.filter(ours).map(|reply| reply.term).collect();
+            let (count, quorum) = (terms.len(), self.quorum);
+            if count < quorum {
+                tracing::warn!(count, quorum, "too few of the others answer to begin anew");
+                return Err(Status::unavailable(
+                    "this member lost its directory and waits for a majority of the others",
+                ));
+            }
+            *floor = terms.into_iter().max().or(Some(0));
+        }
+        match *floor {
+            Some(floor) if term < floor => Err(Status::unavailable(format!(
+                "this member lost its directory and follows no leader before term {floor}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// It has everything a leader called committed.
@@ -128,6 +182,8 @@ impl RaftRpc for RaftService {
         let vote = request.vote;
         // On arrival, too: this member may be busy writing for longer than its patience lasts.
         self.heard(&vote);
+        let term = vote.leader_id().get_term();
+        self.franchise.follows(term, &self.links).await?;
         let last = request
             .entries
             .last()
@@ -166,6 +222,8 @@ impl RaftRpc for RaftService {
         let first = chunks.message().await?.ok_or_else(missing)?;
         self.admit(&first.cluster, first.target).await?;
         let (vote, meta): (Vote, SnapshotMeta) = body(&first.vote_and_meta)?;
+        let term = vote.leader_id().get_term();
+        self.franchise.follows(term, &self.links).await?;
         let mut data = first.data;
         while let Some(chunk) = chunks.message().await? {
             self.heard(&vote);

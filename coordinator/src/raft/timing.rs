@@ -4,7 +4,7 @@
 //! it while a leader was known; a voter refuses candidates for as long as its own lease. So bands
 //! are spaced by rank, to keep two members from standing at once, and close together, to keep the
 //! lease of the last from outliving the patience of the first. With three members the first
-//! candidate stands 1.25 to 1.8 s after the leader's last word.
+//! candidate stands 0.95 to 1.4 s after the leader's last word.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use openraft::{Config, SnapshotPolicy};
 use super::types::Metrics;
 
 /// The library ticks every one and a half of these.
-pub(crate) const HEARTBEAT_MS: u64 = 200;
-const ELECTION_MS: u64 = 600;
+pub(crate) const HEARTBEAT_MS: u64 = 150;
+const ELECTION_MS: u64 = 450;
 const BAND_MS: u64 = 40;
-const BAND_SPACING_MS: u64 = 120;
+const BAND_SPACING_MS: u64 = 90;
 /// More members than this share bands.
 const RANKS: u64 = 7;
 
@@ -58,7 +58,7 @@ pub(crate) const WATCHDOG_AFTER: Duration = Duration::from_millis(3_000);
 /// The watchdog waits up to this much more, at random, so that two don't bark together.
 pub(crate) const WATCHDOG_JITTER_MS: u64 = 800;
 /// Between two looks of the watchdog.
-pub(crate) const WATCHDOG_INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const WATCHDOG_INTERVAL: Duration = Duration::from_millis(150);
 
 /// Bytes appended since the last compaction that call for the next one, however few entries.
 pub(crate) const LOG_BYTES_MAX: u64 = 128 << 20;

@@ -323,6 +323,22 @@ impl Run {
         members.collect()
     }
 
+    /// Mends everything and waits until every member has what the leader has: no more than one disk
+    /// of three may be lost at a time.
+    pub fn settle(&mut self) -> bool {
+        self.mend_network();
+        for name in self.down.keys().cloned().collect::<Vec<_>>() {
+            self.restart(&name);
+        }
+        let leader = self.leader();
+        let of = |member: &Member| *member.consensus.applied().borrow();
+        let target = lock(&self.world.running).get(&leader).map_or(0, of);
+        self.pass_until(HEAL_DEADLINE, |run| {
+            let members = run.belonging().unwrap_or_default();
+            !members.is_empty() && members.iter().all(|(_, member)| of(member) >= target)
+        })
+    }
+
     /// Faults end; everything must go on, come to the same, and have lost nothing.
     pub fn heal(&mut self) {
         lock(&self.world.traps).clear();

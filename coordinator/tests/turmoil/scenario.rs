@@ -37,6 +37,7 @@ scenarios! {
     Lag = lag;
     InstallFails = install_fails;
     Wipe = wipe;
+    WipeUnderOldLeader = wipe_under_old_leader;
     AddAndRemove = add_and_remove;
     Replace = replace;
 }
@@ -198,6 +199,9 @@ fn install_fails(run: &mut Run) {
 
 /// A member's disk is replaced; it is away meanwhile, shortly or long.
 fn wipe(run: &mut Run) {
+    if !run.settle() {
+        return;
+    }
     let follower = run.follower();
     run.crash(&follower);
     wait(run, 100, 4_000);
@@ -209,6 +213,32 @@ fn wipe(run: &mut Run) {
         run.restart_later(&follower, 50, 500);
     }
     wait(run, 1_000, 4_000);
+}
+
+/// A leader is cut off; its successor's entries are acknowledged by one other, which then loses its
+/// disk, and the successor goes. The old leader, which knows of nothing, finds the one that has
+/// forgotten everything.
+fn wipe_under_old_leader(run: &mut Run) {
+    if !run.settle() {
+        return;
+    }
+    let old = run.leader();
+    run.cut(&old);
+    let followers = run.others(&old);
+    let anew = |run: &mut Run| matches!(run.world.leading(), Some((name, _)) if name != old);
+    run.pass_until(Duration::from_secs(6), anew);
+    wait(run, 1_000, 2_000);
+    let Some((new, _)) = run.world.leading().filter(|(name, _)| *name != old) else {
+        return run.mend_network();
+    };
+    let witness = followers.into_iter().find(|name| *name != new);
+    let witness = witness.expect("a third");
+    run.crash(&new);
+    run.crash(&witness);
+    run.wipe(&witness);
+    run.mend_network();
+    run.restart(&witness);
+    wait(run, 3_000, 8_000);
 }
 
 fn newcomer(run: &mut Run) -> String {

@@ -361,3 +361,28 @@ async fn five_members_survive_two_and_hand_over() {
     all_have(&nodes, 3).await;
     end(nodes).await;
 }
+
+/// How long the cluster is without a leader after one is killed. Goal of the project: a commit
+/// within two seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_costs_less_than_two_seconds() {
+    let dir = TempDir::new().expect("temp dir");
+    let mut nodes = cluster(&dir, 3, 5_000).await;
+    let (mut times, mut number) = (Vec::new(), 0);
+    for _ in 0..8 {
+        register(&nodes, number).await;
+        let old = nodes.remove(leader(&nodes).await);
+        let killed = Instant::now();
+        old.server.abort();
+        let halted = tokio::spawn(old.kill());
+        register(&nodes, number + 1).await;
+        times.push(killed.elapsed());
+        number += 2;
+        nodes.push(Node::restart(halted.await.expect("halted")).await);
+        all_have(&nodes, number).await;
+    }
+    times.sort();
+    println!("from kill to commit: {times:?}");
+    assert!(times[times.len() / 2] < Duration::from_secs(2), "{times:?}");
+    end(nodes).await;
+}
