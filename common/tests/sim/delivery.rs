@@ -3,14 +3,13 @@
 
 use common::state::{Entry, State};
 
-use crate::cluster::NODES;
 use crate::plant::Bug;
 use crate::world::{Event, World};
 
 impl World {
     pub fn lead(&mut self, node: usize) {
         if let Some(id) = self.cluster.derive(node, self.now) {
-            if self.bug == Some(Bug::DecisionNotLogged) {
+            if self.bugs.has(Bug::DecisionNotLogged) {
                 self.tell_ahead(node);
             }
             let disk = self.cluster.nodes[node].disk_ms;
@@ -63,10 +62,8 @@ impl World {
 
     pub fn proposed(&mut self, node: usize, id: u64) -> Vec<String> {
         let is_leader = self.cluster.leader == Some(node);
-        let (connected, full) = {
-            let node = &self.cluster.nodes[node];
-            (node.runs() && !node.alone, node.full)
-        };
+        let can_lead = self.cluster.can_lead(node);
+        let full = self.cluster.nodes[node].full;
         let held = &mut self.cluster.nodes[node];
         if held
             .proposing
@@ -79,7 +76,7 @@ impl World {
             held.proposing = None;
             return Vec::new();
         }
-        if !connected || !self.cluster.has_quorum() {
+        if !can_lead {
             if self.cluster.nodes[node].up {
                 self.at(100, Event::Proposed { node, id });
             }
@@ -101,28 +98,8 @@ impl World {
         });
         broken.extend(self.changed());
         self.push(node, None);
-        self.at(1, Event::Leader(node));
-        // The extra turn isn't a second ticking: it replaces the next one's wait.
-        self.drop_extra_turns(node);
+        self.at(1, Event::Turn(node));
         broken
-    }
-
-    /// At most two turns of a leader wait in the queue.
-    pub fn drop_extra_turns(&mut self, node: usize) {
-        let waiting = self
-            .events
-            .iter()
-            .filter(|event| event.0.2 == Event::Leader(node))
-            .count();
-        if waiting > 2 {
-            let mut dropped = false;
-            self.events.retain(|event| {
-                let extra =
-                    !dropped && event.0.2 == Event::Leader(node) && event.0.0 > self.now + 1;
-                dropped |= extra;
-                !extra
-            });
-        }
     }
 
     pub fn process(&mut self, worker: usize, incarnation: u64) {
@@ -134,7 +111,7 @@ impl World {
         if !process.paused {
             process.stop_alone(now);
             if now > process.heard_at + 2_000 + self.rng.below(700) {
-                process.attends = (process.attends + 1) % NODES;
+                process.attends = (process.attends + 1) % self.cluster.nodes.len();
                 process.heard_at = process.heard_at.max(now.saturating_sub(1_500));
             }
             self.say(worker);
@@ -150,7 +127,7 @@ impl World {
     }
 
     pub fn say(&mut self, worker: usize) {
-        let process = &self.processes[worker];
+        let process = &mut self.processes[worker];
         if self.links.reports_cut.contains(&worker) {
             return;
         }

@@ -9,6 +9,7 @@ use common::id::JobId;
 use common::state::WorkerHello;
 
 use crate::errand::Errand;
+use crate::plant::{Bug, Bugs};
 use crate::scene;
 use crate::unit::{Copy, Ended, Word};
 
@@ -51,11 +52,16 @@ pub struct Process {
     /// The newest epoch of each unit that was taken away: such a lease is never begun again, for
     /// an earlier word of ours about it may still be on its way to a decision.
     taken_away: BTreeMap<(JobId, UnitId), Epoch>,
+    bugs: Bugs,
 }
 
+/// Units a worker runs at the same time.
+pub const SLOTS: u32 = 2;
+
 impl Process {
-    pub fn new(name: String, incarnation: u64, attends: usize, now: u64) -> Process {
+    pub fn new(name: String, incarnation: u64, attends: usize, now: u64, bugs: Bugs) -> Process {
         Process {
+            bugs,
             name,
             incarnation,
             up: true,
@@ -75,12 +81,15 @@ impl Process {
         WorkerHello {
             name: self.name.clone(),
             incarnation: self.incarnation,
-            slots: 2,
+            slots: match self.bugs.has(Bug::MoreSlots) {
+                true => SLOTS + 2,
+                false => SLOTS,
+            },
             version: "sim".to_owned(),
         }
     }
 
-    pub fn report(&self) -> Report {
+    pub fn report(&mut self) -> Report {
         let running = self.units.iter().filter(|(_, unit)| unit.running);
         let acks = self.units.iter().filter_map(|(lease, unit)| {
             Some(Ack {
@@ -88,14 +97,18 @@ impl Process {
                 outcome: unit.said.clone()?,
             })
         });
-        Report {
+        let report = Report {
             hello: self.hello(),
             draining: false,
             running: running.map(|(lease, _)| *lease).collect(),
             acks: acks.collect(),
             progress: Vec::new(),
             memory_bytes: 0,
+        };
+        if self.bugs.has(Bug::SaysOnce) {
+            self.units.values_mut().for_each(|unit| unit.said = None);
         }
+        report
     }
 
     /// Takes in the wanted set of a leader that isn't older than the last one.
@@ -106,7 +119,7 @@ impl Process {
         now: u64,
         work_ms: impl Fn(&Lease) -> u64,
     ) {
-        if directives.term < self.term {
+        if directives.term < self.term && !self.bugs.has(Bug::OldTerms) {
             return;
         }
         self.term = directives.term;
@@ -129,7 +142,8 @@ impl Process {
             let lease = directive.lease;
             let before = self.taken_away.get(&(lease.job, lease.unit));
             let again = before.is_some_and(|epoch| *epoch >= lease.epoch)
-                && directive.order != Order::Commit;
+                && directive.order != Order::Commit
+                && !self.bugs.has(Bug::BeginsAgain);
             let work = begin(&directive, now, &work_ms);
             let unit = Running {
                 work,

@@ -2,7 +2,7 @@
 //! connections whose end the server notices late, statements that fail.
 
 use crate::rng::Rng;
-use crate::target::{Answer, Refusal, SessionId, Target};
+use crate::target::{Answer, Mishap, Refusal, SessionId, Target, Txn};
 
 /// Faults of one worker's connection, in thousandths of statements.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,7 @@ pub struct Weather {
     /// A server notices a broken connection only after this long.
     pub half_open_ms: u64,
     pub statement_fails: u64,
+    pub statement_warns: u64,
 }
 
 pub struct Wire<'a> {
@@ -48,16 +49,14 @@ impl Wire<'_> {
         answer
     }
 
-    /// A statement that may fail by itself: a deadlock, a bad value, a full disk.
-    pub fn try_ask<T>(
-        &mut self,
-        session: SessionId,
-        statement: impl FnOnce(&mut Target) -> Answer<T>,
-    ) -> Answer<T> {
-        if self.rng.chance(self.weather.statement_fails) {
-            return Err(Refusal::Statement);
-        }
-        self.ask(session, statement)
+    /// One batch, which may go wrong by itself.
+    pub fn load(&mut self, session: SessionId, txn: Txn) -> Answer<u32> {
+        let mishap = match (self.weather.statement_fails, self.weather.statement_warns) {
+            (fails, _) if self.rng.chance(fails) => Mishap::Fails,
+            (_, warns) if self.rng.chance(warns) => Mishap::Warns,
+            _ => Mishap::None,
+        };
+        self.ask(session, |target| target.load(session, txn, mishap))
     }
 
     /// The client is gone; the server notices sooner or later.

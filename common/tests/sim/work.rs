@@ -2,7 +2,7 @@
 
 use common::epoch::Lease;
 
-use crate::cluster::NODES;
+use crate::plant::Bug;
 use crate::process::{Process, Work};
 use crate::unit::{Step, failed};
 use crate::wire::{Weather, Wire};
@@ -78,9 +78,9 @@ impl World {
             }
             // What a worker was told long ago it doesn't begin to do: the fence that would stop it may
             // be gone with the job.
-            Work::Errand(_) if silent => Step::Ended(crate::unit::Ended::Said(failed(
-                common::code::ErrorClass::Fenced,
-            ))),
+            Work::Errand(_) if silent && !self.bugs.has(Bug::ZombieBegins) => Step::Ended(
+                crate::unit::Ended::Said(failed(common::code::ErrorClass::Fenced)),
+            ),
             Work::Errand(errand) => {
                 errand.step(&mut wire, unit.word.away, &self.tables, self.source_up)
             }
@@ -189,8 +189,8 @@ impl World {
         }
         let incarnation = self.rng.next();
         let name = self.processes[worker].name.clone();
-        let attends = self.rng.below(NODES as u64) as usize;
-        self.processes[worker] = Process::new(name, incarnation, attends, self.now);
+        let attends = self.rng.below(self.cluster.nodes.len() as u64) as usize;
+        self.processes[worker] = Process::new(name, incarnation, attends, self.now, self.bugs);
         self.at(
             5,
             Event::Process {
@@ -212,14 +212,19 @@ impl World {
         }
     }
 
-    pub fn add_worker(&mut self) {
+    pub fn add_worker(&mut self) -> Option<usize> {
         let worker = self.processes.len();
         if worker >= 6 {
-            return;
+            return None;
         }
         let incarnation = self.rng.next();
-        self.processes
-            .push(Process::new(format!("w{worker}"), incarnation, 0, self.now));
+        self.processes.push(Process::new(
+            format!("w{worker}"),
+            incarnation,
+            0,
+            self.now,
+            self.bugs,
+        ));
         self.weather.push(Weather::default());
         self.at(
             5,
@@ -228,5 +233,6 @@ impl World {
                 incarnation,
             },
         );
+        Some(worker)
     }
 }
