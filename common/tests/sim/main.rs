@@ -33,7 +33,7 @@ use world::World;
 
 const SEEDS: u64 = 500;
 /// Seeds that may pass before a planted bug must have been noticed.
-const SEEDS_PER_BUG: u64 = 3_000;
+const SEEDS_PER_BUG: u64 = 600;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
