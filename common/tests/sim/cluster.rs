@@ -20,12 +20,14 @@ const NODES_MAX: usize = 6;
 /// A deposed leader that nobody tells gives up by itself.
 const DEPOSED_MS: u64 = 6_000;
 
+/// A worker process and its incarnation: what one life says comes on streams of its own.
+pub type Stream = (usize, u64);
+
 pub struct Session {
     pub worker: Option<WorkerId>,
     pub sent: Option<(u64, Vec<(Lease, bool)>)>,
-    /// When its newest report was sent: directives carry it back, and tell the worker how old they
-    /// are at most.
-    pub echo: u64,
+    /// The newest report that was taken in.
+    pub heard: u64,
 }
 
 pub struct Proposal {
@@ -56,8 +58,8 @@ pub struct Node {
     pub deposed_at: u64,
     pub view: ClusterView,
     pub detector: FailureDetector,
-    pub unread: BTreeMap<usize, Report>,
-    pub sessions: BTreeMap<usize, Session>,
+    pub unread: BTreeMap<Stream, Report>,
+    pub sessions: BTreeMap<Stream, Session>,
 }
 
 impl Node {
@@ -111,20 +113,23 @@ impl Node {
         self.sessions.clear();
     }
 
-    pub fn hear(&mut self, from: usize, report: Report, sent_at: u64) {
+    pub fn hear(&mut self, from: usize, report: Report) {
         if self.leading.is_none() {
             return;
         }
-        let session = self.sessions.entry(from).or_insert(Session {
+        let stream = (from, report.hello.incarnation);
+        let session = self.sessions.entry(stream).or_insert(Session {
             worker: None,
             sent: None,
-            echo: 0,
+            heard: 0,
         });
-        session.echo = session.echo.max(sent_at);
-        self.unread.insert(from, report);
+        if report.seq > session.heard {
+            session.heard = report.seq;
+            self.unread.insert(stream, report);
+        }
     }
 
-    pub fn gone(&mut self, from: usize, now: u64) {
+    pub fn gone(&mut self, from: Stream, now: u64) {
         let clock = self.clock(now);
         self.unread.remove(&from);
         if let Some(Session {

@@ -34,15 +34,17 @@ impl World {
     }
 
     pub fn push(&mut self, node: usize, ahead: Option<State>) {
-        for (worker, directives, echo) in self.cluster.push(node, self.now, ahead.as_ref()) {
-            if self.processes[worker].attends != node || self.links.directives_cut.contains(&worker)
-            {
+        for ((worker, incarnation), directives) in self.cluster.push(node, self.now, ahead.as_ref())
+        {
+            let process = &self.processes[worker];
+            let here = process.attends == node && process.incarnation == incarnation;
+            if !here || self.links.directives_cut.contains(&worker) {
                 continue;
             }
-            self.directives.push((directives, echo));
+            self.directives.push(((worker, incarnation), directives));
             let message = self.directives.len() as u64 - 1;
             for late in self.deliveries() {
-                self.at(late, Event::Directives { worker, message });
+                self.at(late, Event::Directives { message });
             }
         }
     }
@@ -111,8 +113,10 @@ impl World {
         if !process.paused {
             process.stop_alone(now);
             if now > process.heard_at + 2_000 + self.rng.below(700) {
-                process.attends = (process.attends + 1) % self.cluster.nodes.len();
+                let node = process.attends;
+                process.attends = (node + 1) % self.cluster.nodes.len();
                 process.heard_at = process.heard_at.max(now.saturating_sub(1_500));
+                self.say_gone(worker, node);
             }
             self.say(worker);
             self.schedule_units(worker);
@@ -126,13 +130,21 @@ impl World {
         );
     }
 
+    /// The stream of a worker to a coordinator breaks.
+    pub fn say_gone(&mut self, worker: usize, node: usize) {
+        if !self.links.reports_cut.contains(&worker) {
+            let stream = (worker, self.processes[worker].incarnation);
+            self.at(3, Event::Gone { stream, node });
+        }
+    }
+
     pub fn say(&mut self, worker: usize) {
         let process = &mut self.processes[worker];
         if self.links.reports_cut.contains(&worker) {
             return;
         }
         let node = process.attends;
-        self.reports.push((process.report(), self.now));
+        self.reports.push(process.report(self.now));
         let message = self.reports.len() as u64 - 1;
         for late in self.deliveries() {
             self.at(
@@ -147,27 +159,27 @@ impl World {
     }
 
     pub fn deliver_report(&mut self, worker: usize, node: usize, message: u64) {
-        let (report, sent_at) = self.reports[message as usize].clone();
         if !self.cluster.nodes[node].runs() {
             return;
         }
-        self.cluster.nodes[node].hear(worker, report, sent_at);
+        let report = self.reports[message as usize].clone();
+        self.cluster.nodes[node].hear(worker, report);
         self.lead(node);
     }
 
-    pub fn deliver_directives(&mut self, worker: usize, message: u64) {
-        if !self.processes[worker].up {
+    pub fn deliver_directives(&mut self, message: u64) {
+        let (worker, incarnation) = self.directives[message as usize].0;
+        let process = &mut self.processes[worker];
+        if !process.up || process.incarnation != incarnation {
             return;
         }
-        if self.processes[worker].paused {
-            self.deferred
-                .push((worker, Event::Directives { worker, message }));
+        if process.paused {
+            self.deferred.push((worker, Event::Directives { message }));
             return;
         }
-        let (directives, echo) = self.directives[message as usize].clone();
         let work = self.rng.between(50, 600);
-        let now = self.now;
-        self.processes[worker].take(&directives, echo, now, |_| work);
+        let (_, directives) = &self.directives[message as usize];
+        process.take(directives, self.now, |_| work);
         self.schedule_units(worker);
     }
 }

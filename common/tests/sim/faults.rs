@@ -53,6 +53,7 @@ faults! {
     ReplaceNode "a coordinator replaced by an empty one";
     AddWorker "a worker joins";
     PauseJob "the user pauses and resumes the job";
+    CancelJob "the user cancels the job";
 }
 
 /// Begins a fault; what it hit, to undo that and nothing else. None: there was nothing to hit.
@@ -80,6 +81,10 @@ pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
             }
         }
         Fault::PauseJob => world.intent(Intent::Pause),
+        Fault::CancelJob => {
+            world.cancelled = true;
+            world.intent(Intent::Cancel);
+        }
         Fault::ClockForward => world.cluster.nodes[node].offset_ms += 3_600_000,
         Fault::ClockBack => world.cluster.nodes[node].offset_ms -= 3_600_000,
         Fault::KillCoordinators => {
@@ -211,6 +216,7 @@ pub fn end(world: &mut World, fault: Fault, hit: usize) {
             world.cluster.nodes[hit].member = true;
         }
         Fault::AddWorker | Fault::AddNode | Fault::ReplaceNode => {}
+        Fault::CancelJob => world.intent(Intent::Cancel),
         Fault::PauseJob => world.intent(Intent::Run),
     }
 }

@@ -11,7 +11,7 @@ use common::state::State;
 use common::two_phase::decide;
 use common::view::WorkerView;
 
-use crate::cluster::{Cluster, Node, Proposal};
+use crate::cluster::{Cluster, Node, Proposal, Stream};
 
 /// Directives are repeated this often at least.
 const REPEAT_MS: u64 = 500;
@@ -72,7 +72,7 @@ impl Cluster {
         at: usize,
         now: u64,
         ahead: Option<&State>,
-    ) -> Vec<(usize, Directives, u64)> {
+    ) -> Vec<(Stream, Directives)> {
         let is_leader = self.leader == Some(at);
         let Cluster {
             nodes,
@@ -91,7 +91,7 @@ impl Cluster {
         };
         let mut due = Vec::new();
         if let Some(known) = known {
-            for (process, session) in &mut node.sessions {
+            for (stream, session) in &mut node.sessions {
                 let Some(worker) = session.worker else {
                     continue;
                 };
@@ -114,8 +114,10 @@ impl Cluster {
                     worker,
                     wanted,
                     self_stop_ms,
+                    heard: session.heard,
+                    keep_ms: limits.keep_ms(),
                 };
-                due.push((*process, directives, session.echo));
+                due.push((*stream, directives));
                 session.sent = Some((now, outline));
             }
         }

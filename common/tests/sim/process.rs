@@ -31,6 +31,8 @@ pub struct Running {
     pub stop_since: Option<u64>,
     /// A step is in the event queue.
     pub scheduled: bool,
+    /// It was never begun here.
+    refused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +45,10 @@ pub struct Process {
     pub attends: usize,
     pub term: u64,
     pub heard_at: u64,
-    /// When the newest report was sent that a leader has answered.
-    pub fresh_at: u64,
+    /// When each report was sent.
+    sent: Vec<u64>,
+    /// Until when no leader can have given its leases away.
+    pub fresh_until: u64,
     pub self_stop_ms: u64,
     /// Its clock runs at `rate` thousandths of true time.
     pub rate: u64,
@@ -69,7 +73,8 @@ impl Process {
             attends,
             term: 0,
             heard_at: now,
-            fresh_at: now,
+            sent: Vec::new(),
+            fresh_until: 0,
             self_stop_ms: 15_000,
             rate: 1_000,
             units: BTreeMap::new(),
@@ -89,7 +94,8 @@ impl Process {
         }
     }
 
-    pub fn report(&mut self) -> Report {
+    pub fn report(&mut self, now: u64) -> Report {
+        self.sent.push(now);
         let running = self.units.iter().filter(|(_, unit)| unit.running);
         let acks = self.units.iter().filter_map(|(lease, unit)| {
             Some(Ack {
@@ -104,6 +110,7 @@ impl Process {
             acks: acks.collect(),
             progress: Vec::new(),
             memory_bytes: 0,
+            seq: self.sent.len() as u64,
         };
         if self.bugs.has(Bug::SaysOnce) {
             self.units.values_mut().for_each(|unit| unit.said = None);
@@ -112,19 +119,12 @@ impl Process {
     }
 
     /// Takes in the wanted set of a leader that isn't older than the last one.
-    pub fn take(
-        &mut self,
-        directives: &Directives,
-        echo: u64,
-        now: u64,
-        work_ms: impl Fn(&Lease) -> u64,
-    ) {
+    pub fn take(&mut self, directives: &Directives, now: u64, work_ms: impl Fn(&Lease) -> u64) {
         if directives.term < self.term && !self.bugs.has(Bug::OldTerms) {
             return;
         }
         self.term = directives.term;
         self.heard_at = now;
-        self.fresh_at = self.fresh_at.max(echo);
         self.self_stop_ms = directives.self_stop_ms;
         let commits: BTreeSet<Lease> = directives
             .wanted
@@ -133,11 +133,23 @@ impl Process {
             .map(|directive| directive.lease)
             .collect();
         let known = self.units.iter().filter(|(lease, unit)| {
-            let left = !unit.running && matches!(unit.said, Some(Outcome::Prepared(_)));
-            !(left && commits.contains(lease))
+            let left = matches!(unit.said, Some(Outcome::Prepared(_))) || unit.refused;
+            !(left && !unit.running && commits.contains(lease))
         });
         let known: BTreeMap<Lease, ()> = known.map(|(lease, _)| (*lease, ())).collect();
         let steps = reconcile(&known, &directives.wanted);
+        for lease in steps.stop {
+            let newest = self.taken_away.entry((lease.job, lease.unit)).or_default();
+            *newest = lease.epoch.max(*newest);
+            match self.units.get_mut(&lease) {
+                Some(unit) if unit.running => {
+                    unit.wanted = false;
+                    unit.word.away = true;
+                    unit.stop_since.get_or_insert(now);
+                }
+                _ => drop(self.units.remove(&lease)),
+            }
+        }
         for directive in steps.start {
             let lease = directive.lease;
             let before = self.taken_away.get(&(lease.job, lease.unit));
@@ -153,6 +165,7 @@ impl Process {
                 said: again.then_some(Outcome::Released),
                 stop_since: None,
                 scheduled: false,
+                refused: again,
             };
             self.units.insert(directive.lease, unit);
         }
@@ -162,17 +175,16 @@ impl Process {
                 unit.word.commit = true;
             }
         }
-        for lease in steps.stop {
-            let newest = self.taken_away.entry((lease.job, lease.unit)).or_default();
-            *newest = lease.epoch.max(*newest);
-            match self.units.get_mut(&lease) {
-                Some(unit) if unit.running => {
-                    unit.wanted = false;
-                    unit.word.away = true;
-                    unit.stop_since.get_or_insert(now);
-                }
-                _ => drop(self.units.remove(&lease)),
-            }
+        self.heard(directives);
+    }
+
+    /// A report that was taken in says until when its leases are its own.
+    fn heard(&mut self, directives: &Directives) {
+        let sent = directives.heard.checked_sub(1);
+        if let Some(sent) = sent.and_then(|at| self.sent.get(at as usize)) {
+            // Clocks of workers differ by a tenth at most, where leases are concerned.
+            let keep = directives.keep_ms * 1_000 / self.rate.clamp(900, 1_100);
+            self.fresh_until = self.fresh_until.max(sent + keep);
         }
     }
 

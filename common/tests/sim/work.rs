@@ -47,7 +47,7 @@ impl World {
             ));
             return;
         }
-        let heard_at = self.processes[worker].fresh_at;
+        let ours = self.now < self.processes[worker].fresh_until;
         let Some(unit) = self.processes[worker].units.get_mut(&lease) else {
             return;
         };
@@ -61,7 +61,7 @@ impl World {
             weather: self.weather[worker],
             now: self.now,
         };
-        let silent = self.now > heard_at + self.cluster.limits.lease_ms;
+        let ours = ours || self.bugs.has(Bug::ZombieBegins);
         let overdue = unit
             .stop_since
             .is_some_and(|since| self.now > since + common::limits::UNIT_STOP_MS);
@@ -76,13 +76,9 @@ impl World {
                     false => Step::In(200),
                 }
             }
-            // What a worker was told long ago it doesn't begin to do: the fence that would stop it may
-            // be gone with the job.
-            Work::Errand(_) if silent && !self.bugs.has(Bug::ZombieBegins) => Step::Ended(
-                crate::unit::Ended::Said(failed(common::code::ErrorClass::Fenced)),
-            ),
             Work::Errand(errand) => {
-                errand.step(&mut wire, unit.word.away, &self.tables, self.source_up)
+                let world = (&self.tables[..], self.source_up);
+                errand.step(&mut wire, unit.word.away, ours, world)
             }
         };
         self.after_step(worker, incarnation, lease, step);
@@ -178,9 +174,7 @@ impl World {
         process.paused = false;
         process.units.clear();
         let node = process.attends;
-        if !self.links.reports_cut.contains(&worker) {
-            self.at(3, Event::Gone { worker, node });
-        }
+        self.say_gone(worker, node);
     }
 
     pub fn start_worker(&mut self, worker: usize) {

@@ -9,7 +9,7 @@ use common::epoch::Lease;
 use common::state::{Command, Entry, Intent, Phase};
 
 use crate::checkers;
-use crate::cluster::{Cluster, NODES};
+use crate::cluster::{Cluster, NODES, Stream};
 use crate::coverage::Coverage;
 use crate::faults::{self, Fault};
 use crate::memory::Memory;
@@ -53,11 +53,10 @@ pub enum Event {
         message: u64,
     },
     Directives {
-        worker: usize,
         message: u64,
     },
     Gone {
-        worker: usize,
+        stream: Stream,
         node: usize,
     },
     Begin(usize),
@@ -102,7 +101,10 @@ fn plan_faults(seed: u64, rng: &mut Rng) -> Vec<Planned> {
             1 => rng.below(1_500),
             _ => rng.below(40),
         };
-        let lasts_ms = rng.between(200, 18_000);
+        let lasts_ms = match rng.below(5) {
+            0 => rng.between(15_000, 45_000),
+            _ => rng.between(200, 15_000),
+        };
         if at == 0 {
             fault = Fault::ALL[cell / Moment::ALL.len()];
             moment = Moment::ALL[cell % Moment::ALL.len()];
@@ -136,12 +138,13 @@ pub struct World {
     pub weather: Vec<Weather>,
     pub links: Links,
     pub source_up: bool,
+    pub cancelled: bool,
     pub healed: bool,
     pub events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     pub order: u64,
     planned: Vec<Planned>,
-    pub reports: Vec<(Report, u64)>,
-    pub directives: Vec<(Directives, u64)>,
+    pub reports: Vec<Report>,
+    pub directives: Vec<(Stream, Directives)>,
     pub deferred: Vec<(usize, Event)>,
     /// Table and rows of each partition, once planned.
     pub tables: Vec<u32>,
@@ -184,6 +187,7 @@ impl World {
             weather: vec![Weather::default(); workers],
             links: Links::default(),
             source_up: true,
+            cancelled: false,
             healed: false,
             events: BinaryHeap::new(),
             order: 0,
@@ -286,11 +290,11 @@ impl World {
                 node,
                 message,
             } => self.deliver_report(worker, node, message),
-            Event::Directives { worker, message } => self.deliver_directives(worker, message),
-            Event::Gone { worker, node } => {
+            Event::Directives { message } => self.deliver_directives(message),
+            Event::Gone { stream, node } => {
                 let now = self.now;
                 if self.cluster.nodes[node].runs() {
-                    self.cluster.nodes[node].gone(worker, now);
+                    self.cluster.nodes[node].gone(stream, now);
                 }
             }
             Event::Begin(at) => self.begin(at),
@@ -326,7 +330,7 @@ impl World {
         // As an operator would: a job that failed for a fault is resumed.
         let phase = self.cluster.state.jobs().next().map(|(_, job)| job.phase);
         if phase == Some(Phase::Failed) && self.rng.chance(30) {
-            self.intent(Intent::Run);
+            self.intent(self.wish());
         }
         self.at(100, Event::Raft);
         broken
@@ -338,6 +342,14 @@ impl World {
         let mut broken = self.cluster.append(Entry { at, commands });
         broken.extend(self.changed());
         broken
+    }
+
+    /// What the user wants in the end.
+    fn wish(&self) -> Intent {
+        match self.cancelled {
+            true => Intent::Cancel,
+            false => Intent::Run,
+        }
     }
 
     /// The user's word, if anybody leads.
@@ -365,7 +377,8 @@ impl World {
             let specs = (0..count).filter_map(|no| job.partition_spec(common::id::PartitionNo(no)));
             self.rows = specs.map(|spec| rows::of(&spec, self.bugs)).collect();
         }
-        if job.phase == Phase::Completed && self.ended_at.is_none() {
+        let ended = matches!(job.phase, Phase::Completed | Phase::Cancelled);
+        if ended && self.ended_at.is_none() {
             self.ended_at = Some(self.now);
         }
         let moments = Moment::of(&self.cluster.state);
@@ -421,6 +434,6 @@ impl World {
             }
             self.resume_worker(worker);
         }
-        self.intent(Intent::Run);
+        self.intent(self.wish());
     }
 }
