@@ -177,7 +177,7 @@ impl Errand {
                 return Ok(None);
             }
         }
-        if drop_books {
+        if drop_books && !wire.target.bugs.has(Bug::KeepsBooks) {
             wire.ask(session, |t| t.drop_books(session))?;
         }
         Ok(Some(TaskResult::Resolved {

@@ -58,7 +58,7 @@ faults! {
 
 /// Begins a fault; what it hit, to undo that and nothing else. None: there was nothing to hit.
 pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
-    let worker = world.rng.below(world.processes.len() as u64) as usize;
+    let worker = pick_worker(world);
     let node = world.rng.below(world.cluster.nodes.len() as u64) as usize;
     let leader = world.cluster.leader;
     match fault {
@@ -126,6 +126,16 @@ pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
     } else {
         worker
     })
+}
+
+/// Mostly one that works on something.
+fn pick_worker(world: &mut World) -> usize {
+    let works = |at: &usize| world.processes[*at].units.values().any(|unit| unit.running);
+    let busy: Vec<usize> = (0..world.processes.len()).filter(works).collect();
+    match world.rng.chance(800) {
+        true if !busy.is_empty() => busy[world.rng.below(busy.len() as u64) as usize],
+        _ => world.rng.below(world.processes.len() as u64) as usize,
+    }
 }
 
 fn at_leader(world: &mut World, fault: Fault, leader: usize) -> Option<usize> {

@@ -28,12 +28,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coverage::Coverage;
-use plant::{Bugs, PLANTS};
+use plant::{Bugs, LAYERS, PLANTS};
 use world::World;
 
-const SEEDS: u64 = 500;
+/// Without SEEDS: what CI runs, and less where nothing is optimised.
+const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 10_000 };
 /// Seeds that may pass before a planted bug must have been noticed.
-const SEEDS_PER_BUG: u64 = 600;
+const SEEDS_PER_BUG: u64 = 4_000;
+/// Seeds in which a missing safeguard must not matter, where another covers it.
+const SEEDS_PER_LAYER: u64 = if cfg!(debug_assertions) { 100 } else { 2_000 };
+/// Seeds that found something once: they run always, first.
+const REGRESSIONS: &str = include_str!("regressions.txt");
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -99,6 +104,16 @@ fn seeds() {
         }
         return;
     }
+    for line in REGRESSIONS.lines() {
+        let seed = line
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok());
+        let Some(seed) = seed else { continue };
+        if let (Err(wrong), _) = run(seed, Bugs::default(), None) {
+            panic!("{line}: {}", report(seed, &wrong));
+        }
+    }
     let count = number("SEEDS").unwrap_or(SEEDS);
     let (coverage, wrong) = sweep(0..count, Bugs::default(), None);
     println!("{coverage}");
@@ -133,17 +148,38 @@ fn a_seed_repeats_itself() {
 fn every_planted_bug_is_found() {
     let mut unnoticed = Vec::new();
     for plant in PLANTS {
+        let bugs = format!("{:?}", plant.bugs);
         for checker in plant.noticed_by {
             let (_, wrong) = sweep(0..SEEDS_PER_BUG, Bugs::of(plant.bugs), Some(checker));
             match wrong {
                 Some((seed, wrong)) => {
                     let what = wrong.what.first().map_or("", |what| what.as_str());
-                    let what: String = what.chars().take(120).collect();
-                    println!("{:?}: seed {seed}, {what}", plant.bugs);
+                    let what: String = what.chars().take(100).collect();
+                    println!("{bugs:50} seed {seed:4}: {what}");
                 }
-                None => unnoticed.push(format!("{:?} by {checker}", plant.bugs)),
+                None => unnoticed.push(format!("{bugs} by {checker}")),
             }
         }
     }
     assert_eq!(unnoticed, Vec::<String>::new(), "planted bugs not noticed");
+}
+
+/// Each layer of the defence holds alone: what others would have kept from happening doesn't happen.
+#[test]
+fn what_is_covered_by_another_layer_is_not_noticed() {
+    let mut noticed = Vec::new();
+    for layer in LAYERS {
+        let asked = Some(layer.asked).filter(|asked| !asked.is_empty());
+        let (_, wrong) = sweep(0..SEEDS_PER_LAYER, Bugs::of(layer.without), asked);
+        let without = format!("{:?}", layer.without);
+        println!("without {without:45} covered by {}", layer.covered_by);
+        if let Some((seed, wrong)) = wrong {
+            noticed.push(format!("{without}, seed {seed}: {:?}", wrong.what));
+        }
+    }
+    assert_eq!(
+        noticed,
+        Vec::<String>::new(),
+        "layers that don't hold alone"
+    );
 }

@@ -48,6 +48,10 @@ pub enum Bug {
     RollBackDecided,
     /// The end of a job leaves prepared transactions alone.
     NoResolve,
+    /// The end of a job leaves fence and ledger.
+    KeepsBooks,
+    /// A unit that ended leaves its session open.
+    KeepsSessions,
     /// Reading back says "equal" without reading.
     BlindVerify,
     /// The upper bound of a range belongs to it: rows on a bound are in two partitions.
@@ -167,16 +171,30 @@ impl Bugs {
     }
 }
 
-/// Bugs planted together, and who must notice them.
+/// Bugs planted together, and who must notice them: each of the checkers, asked alone.
 pub struct Plant {
     pub bugs: &'static [Bug],
-    /// Each of these, alone, must notice.
     pub noticed_by: &'static [&'static str],
+}
+
+/// What nobody notices, because something else does the same: the words say what. With
+/// `CommitUndecided` the log protects nothing and the target has to, by itself.
+pub struct Layer {
+    pub without: &'static [Bug],
+    /// The checker that is asked; "" = all of them.
+    pub asked: &'static str,
+    pub covered_by: &'static str,
 }
 
 macro_rules! plants {
     ($( [$($bug:ident)*] => $($checker:literal)*; )*) => {
         &[$( Plant { bugs: &[$(Bug::$bug),*], noticed_by: &[$($checker),*] }, )*]
+    };
+}
+
+macro_rules! layers {
+    ($( [$($bug:ident)*] $asked:literal: $text:literal; )*) => {
+        &[$( Layer { without: &[$(Bug::$bug),*], asked: $asked, covered_by: $text }, )*]
     };
 }
 
@@ -187,18 +205,24 @@ pub const PLANTS: &[Plant] = plants! {
     [RollBackDecided] => "decision_stable";
     [BeginsAgain] => "decision_stable";
     [NoPoison TagNotLooked] => "decision_stable";
+    [ShareLock OlderLeft NoLedgerKey] => "decision_stable";
+    [OlderLeft] => "heals";
     [NoLedger] => "ledger_matches" "heals";
-    [NotaIsDone NoKill] => "ledger_matches" "honest_exit";
+    [NotaIsDone NoKill] => "ledger_matches";
     [NoPoison] => "exactly_once";
     [NoWarnings] => "exactly_once" "heals";
     [NoPoison BlindVerify] => "honest_exit";
     [NoWarnings BlindVerify] => "honest_exit";
     [ClosedRanges] => "no_lost_key" "exactly_once" "honest_exit";
     [OpenRanges] => "no_lost_key" "exactly_once" "honest_exit";
-    [NoResolve] => "no_orphans";
+    [NoResolve] => "heals";
+    [NoResolve NoFence] => "no_orphans";
+    [KeepsBooks] => "no_orphans";
+    [KeepsSessions] => "no_orphans";
     [ZombieBegins] => "no_orphans";
     [LedgerNotReread NoLedgerKey] => "single_owner";
     [NoFence NoKill NoLedgerKey] => "single_owner";
+    [CommitUndecided NoFence NoKill NoLedgerKey] => "single_owner";
     [SaysOnce] => "heals";
     [WallClock] => "heals";
     [MoreSlots] => "bounded";
@@ -209,4 +233,21 @@ pub const PLANTS: &[Plant] = plants! {
     [SnapshotLosesEpochs] => "state" "replay";
     [SnapshotLosesTotals] => "state" "replay";
     [SnapshotSkipsPhase] => "state" "replay";
+};
+
+pub const LAYERS: &[Layer] = layers! {
+    [NoFence] "": "ledger key, KILL";
+    [NoKill] "": "the fence's lock, ledger key";
+    [NoLedgerKey] "": "ledger read again under the fence";
+    [LedgerNotReread] "single_owner": "ledger key";
+    [NoFence NoKill] "single_owner": "ledger key";
+    [NoFence NoLedgerKey] "single_owner": "KILL";
+    [CommitUndecided NoKill NoLedgerKey] "single_owner": "the fence, modified by T";
+    [CommitUndecided NoKill NoFence] "single_owner": "ledger key";
+    [OlderLeft NoLedgerKey] "decision_stable": "the fence's lock, which outlives PREPARE";
+    [ShareLock] "": "older transactions are ended first, ledger key";
+    [NotaIsDone] "": "KILL before the second try";
+    [TagNotLooked] "": "a failed statement poisons T";
+    [BlindVerify] "": "nothing wrong is committed";
+    [OldTerms] "": "leases taken away are remembered, decisions are logged";
 };

@@ -1,6 +1,7 @@
 //! What lies between a worker and the target: statements that never arrive, answers that get lost,
 //! connections whose end the server notices late, statements that fail.
 
+use crate::plant::Bug;
 use crate::rng::Rng;
 use crate::target::{Answer, Mishap, Refusal, SessionId, Target, Txn};
 
@@ -61,6 +62,9 @@ impl Wire<'_> {
 
     /// The client is gone; the server notices sooner or later.
     pub fn hang_up(&mut self, session: SessionId) {
+        if self.target.bugs.has(Bug::KeepsSessions) {
+            return;
+        }
         match self.weather.half_open_ms {
             0 => self.target.end_session(session),
             late => self.target.doomed.push((self.now + late, session)),

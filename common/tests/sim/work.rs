@@ -146,7 +146,7 @@ impl World {
                 Work::Copy(copy) => copy.session(),
                 Work::Errand(errand) => errand.session(),
             });
-        if let Some(session) = session {
+        if let Some(session) = session.filter(|_| !self.bugs.has(Bug::KeepsSessions)) {
             self.target.end_session(session);
         }
     }

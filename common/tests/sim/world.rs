@@ -90,7 +90,8 @@ struct Planned {
 /// The faults of a run. The first ones go through all pairs of fault and moment in turn, so that
 /// every pair has its seeds; the others fall anywhere, two of them often at once.
 fn plan_faults(seed: u64, rng: &mut Rng) -> Vec<Planned> {
-    let cell = seed as usize % (Fault::ALL.len() * Moment::ALL.len());
+    // A prime: neighbouring seeds get different faults, and all cells have their turn.
+    let cell = seed as usize * 101 % (Fault::ALL.len() * Moment::ALL.len());
     let count = rng.between(1, 5);
     let mut planned: Vec<Planned> = Vec::new();
     for at in 0..count {
@@ -101,7 +102,7 @@ fn plan_faults(seed: u64, rng: &mut Rng) -> Vec<Planned> {
             1 => rng.below(1_500),
             _ => rng.below(40),
         };
-        let lasts_ms = match rng.below(5) {
+        let mut lasts_ms = match rng.below(5) {
             0 => rng.between(15_000, 45_000),
             _ => rng.between(200, 15_000),
         };
@@ -114,6 +115,9 @@ fn plan_faults(seed: u64, rng: &mut Rng) -> Vec<Planned> {
         } else if rng.chance(300) {
             moment = planned[0].moment;
             after_ms = planned[0].after_ms;
+        }
+        if fault == Fault::PauseWorker {
+            lasts_ms = lasts_ms.max(6_000 + rng.below(20_000));
         }
         planned.push(Planned {
             fault,

@@ -1,7 +1,4 @@
-//! bounded: no worker has more units at work than slots (and what it is told to stop), and the
-//! journal keeps its length.
-
-use common::limits::EVENTS_MAX;
+//! bounded: no worker has more units at work than slots, beside what it is told to stop.
 
 use crate::process::{Process, SLOTS};
 use crate::world::World;
@@ -17,9 +14,4 @@ pub fn check(world: &World) -> Option<String> {
         let name = &process.name;
         format!("bounded: {name} works on more units than it has slots")
     })
-}
-
-pub fn journal(world: &World) -> Option<String> {
-    let events = world.cluster.state.events_after(0).count();
-    (events > EVENTS_MAX).then(|| format!("bounded: {events} lines in the journal"))
 }

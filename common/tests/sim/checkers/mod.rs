@@ -49,7 +49,6 @@ pub fn at_the_end(world: &World) -> Vec<String> {
         broken.extend(exactly_once::check(world));
     }
     broken.extend(no_orphans::check(world));
-    broken.extend(bounded::journal(world));
     broken.extend(replay::check(world));
     broken
 }
