@@ -112,6 +112,12 @@ impl World {
         }
         if !process.paused {
             process.stop_alone(now);
+            if process.stops(now) {
+                self.say(worker);
+                self.kill_worker(worker);
+                return;
+            }
+            let process = &mut self.processes[worker];
             if now > process.heard_at + 2_000 + self.rng.below(700) {
                 let node = process.attends;
                 process.attends = (node + 1) % self.cluster.nodes.len();

@@ -19,6 +19,7 @@ macro_rules! faults {
 
 faults! {
     KillWorker "kill -9 of a worker";
+    StopWorker "SIGTERM of a worker";
     PauseWorker "SIGSTOP of a worker beyond its lease";
     KillLeader "kill -9 of the leader";
     PauseLeader "SIGSTOP of the leader";
@@ -63,7 +64,12 @@ pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
     let leader = world.cluster.leader;
     match fault {
         Fault::KillWorker if !world.processes[worker].up => return None,
+        Fault::StopWorker if !world.processes[worker].up => return None,
         Fault::KillWorker => world.kill_worker(worker),
+        Fault::StopWorker => {
+            let now = world.now;
+            world.processes[worker].stopping.get_or_insert(now);
+        }
         Fault::PauseWorker => world.processes[worker].paused = true,
         Fault::CutWorker => {
             world.links.reports_cut.insert(worker);
@@ -178,6 +184,7 @@ fn at_ends(world: &mut World, fault: Fault, worker: usize) {
 pub fn end(world: &mut World, fault: Fault, hit: usize) {
     match fault {
         Fault::KillWorker => world.start_worker(hit),
+        Fault::StopWorker => world.start_again(hit),
         Fault::PauseWorker => world.resume_worker(hit),
         Fault::KillLeader | Fault::WipedNode => world.start_node(hit),
         Fault::PauseLeader => world.cluster.nodes[hit].paused = false,

@@ -49,6 +49,9 @@ impl Cluster {
                 continue;
             };
             node.detector.heard(worker, clock);
+            if let Some(seen) = node.view.workers.get_mut(&worker) {
+                seen.draining = report.draining;
+            }
             if let Some(session) = node.sessions.get_mut(&from) {
                 session.worker = Some(worker);
             }

@@ -41,6 +41,8 @@ pub struct Process {
     pub incarnation: u64,
     pub up: bool,
     pub paused: bool,
+    /// Since when it is about to end: it takes nothing new.
+    pub stopping: Option<u64>,
     /// The coordinator it talks to.
     pub attends: usize,
     pub term: u64,
@@ -59,6 +61,10 @@ pub struct Process {
     bugs: Bugs,
 }
 
+/// Shorter than the worker's own, as the units are.
+const DRAIN_MS: u64 = 2_000;
+const GOODBYE_MS: u64 = 500;
+
 /// Units a worker runs at the same time.
 pub const SLOTS: u32 = 2;
 
@@ -70,6 +76,7 @@ impl Process {
             incarnation,
             up: true,
             paused: false,
+            stopping: None,
             attends,
             term: 0,
             heard_at: now,
@@ -105,7 +112,7 @@ impl Process {
         });
         let report = Report {
             hello: self.hello(),
-            draining: false,
+            draining: self.stopping.is_some(),
             running: running.map(|(lease, _)| *lease).collect(),
             acks: acks.collect(),
             progress: Vec::new(),
@@ -153,9 +160,9 @@ impl Process {
         for directive in steps.start {
             let lease = directive.lease;
             let before = self.taken_away.get(&(lease.job, lease.unit));
-            let again = before.is_some_and(|epoch| *epoch >= lease.epoch)
-                && directive.order != Order::Commit
+            let over = before.is_some_and(|epoch| *epoch >= lease.epoch)
                 && !self.bugs.has(Bug::BeginsAgain);
+            let again = (over || self.stopping.is_some()) && directive.order != Order::Commit;
             let work = begin(&directive, now, &work_ms);
             let unit = Running {
                 work,
@@ -186,6 +193,21 @@ impl Process {
             let keep = directives.keep_ms * 1_000 / self.rate.clamp(900, 1_100);
             self.fresh_until = self.fresh_until.max(sent + keep);
         }
+    }
+
+    /// Asked to end: what runs may go on for some time, then it is given back. True: nothing runs
+    /// any more.
+    pub fn stops(&mut self, now: u64) -> bool {
+        let Some(since) = self.stopping else {
+            return false;
+        };
+        for unit in self.units.values_mut().filter(|unit| unit.running) {
+            if now > since + DRAIN_MS {
+                unit.word.away = true;
+                unit.stop_since.get_or_insert(now);
+            }
+        }
+        now > since + GOODBYE_MS && self.units.values().all(|unit| !unit.running)
     }
 
     /// No leader was heard for too long.

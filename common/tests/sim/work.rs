@@ -194,6 +194,14 @@ impl World {
         );
     }
 
+    /// Whatever it still did when it was told to end.
+    pub fn start_again(&mut self, worker: usize) {
+        if self.processes[worker].stopping.is_some() && self.processes[worker].up {
+            self.kill_worker(worker);
+        }
+        self.start_worker(worker);
+    }
+
     pub fn resume_worker(&mut self, worker: usize) {
         self.processes[worker].paused = false;
         let (mine, others) = std::mem::take(&mut self.deferred)

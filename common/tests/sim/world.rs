@@ -433,9 +433,7 @@ impl World {
         }
         for worker in 0..self.processes.len() {
             self.processes[worker].rate = 1_000;
-            if !self.processes[worker].up {
-                self.start_worker(worker);
-            }
+            self.start_again(worker);
             self.resume_worker(worker);
         }
         self.intent(self.wish());

@@ -24,7 +24,8 @@ pub fn refusal(others: &[&SchemaObject]) -> Error {
     let drops = others.iter().take(NAMES_SHOWN_MAX);
     let fixes = drops.flat_map(|object| object.undo.iter().cloned());
     error.failure.fixes.extend(fixes);
-    let recreate = "--target-mode recreate: drop them, and the tables, and make them as at the source";
+    let recreate =
+        "--target-mode recreate: drop them, and the tables, and make them as at the source";
     error.failure.fixes.push(recreate.to_owned());
     error
 }

@@ -29,9 +29,7 @@ pub async fn run(
         return Ok(());
     }
     let there = objects_of(&mut at.session, database, work).await?;
-    at.session
-        .run(&format!("USE {}", ident(database)))
-        .await?;
+    at.session.run(&format!("USE {}", ident(database))).await?;
     loop {
         let mut left = Vec::new();
         let mut last: Option<(Failed, &SchemaObject)> = None;
@@ -122,7 +120,9 @@ async fn objects_of(
     }
     // A server names the database of what isn't in the one in use.
     session.run(&format!("USE {}", ident(database))).await?;
-    Ok(objects::of(session, database, &work.spec, &[]).await?.objects)
+    Ok(objects::of(session, database, &work.spec, &[])
+        .await?
+        .objects)
 }
 
 /// Tables, views and sequences share their names.
@@ -192,10 +192,7 @@ async fn restore(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-async fn replace(
-    at: &mut Target,
-    object: &SchemaObject,
-) -> std::result::Result<(), Failed> {
+async fn replace(at: &mut Target, object: &SchemaObject) -> std::result::Result<(), Failed> {
     for statement in &object.undo {
         at.change(statement).await?;
     }

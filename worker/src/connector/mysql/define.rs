@@ -179,12 +179,7 @@ pub async fn occupied(session: &mut Session, database: &str, table: &str) -> Res
     })
 }
 
-async fn create(
-    at: &mut Target,
-    database: &str,
-    plan: &TablePlan,
-    mode: TargetMode,
-) -> Result<()> {
+async fn create(at: &mut Target, database: &str, plan: &TablePlan, mode: TargetMode) -> Result<()> {
     let table = &plan.target;
     let name = table_name(database, table);
     let home = database_of(database, table);
