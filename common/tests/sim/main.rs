@@ -1,6 +1,26 @@
-//! Deterministic simulation of the control plane and the two-phase protocol: the core's own state,
-//! scheduler, detector, driver and directives, with model workers and a model target around them,
-//! and one seed that decides everything. `SEEDS=n` runs that many, `SEED=n` repeats one.
+//! Deterministic simulation of the control plane and the two-phase protocol. One seed decides
+//! everything: the target's dialect, the workers, the faults and their moments, every delay.
+//! `SEEDS=n` runs that many, `SEED=n` repeats one, with `TRACE=1` it says what happens.
+//!
+//! **Real**, the code that the product runs: `State::apply` and `check`, `plan`, `schedule`,
+//! `decide`, `intake`, `directives`, `reconcile`, the failure detector, the retry policy, the ranges
+//! of partitions, all limits.
+//!
+//! **Modelled**, statement by statement: workers (processes, units, words, numbered reports and
+//! their echo, leases that were taken away), the network between them and coordinators and between
+//! coordinators (each way by itself), leaders that don't know that they are deposed, proposals whose
+//! fate nobody knows, members that come and go, snapshots; the target's sessions, transactions,
+//! locks, fence, ledger and rows in five dialects as measured on the servers (`dialect`).
+//!
+//! A run is a safety phase with one to five faults, often at once, and then a quiet one in which the
+//! job must end. After every step and every log entry the checkers look at the world from outside
+//! (`checkers`, one invariant each); each of them is itself tested by bugs that are planted.
+//!
+//! **Not modelled**: Raft itself, its log files and followers that lag (tested over the real
+//! openraft); SQL, types and values (real servers); a worker stopped between asking whether a lease
+//! is still its own and sending its one statement; clocks of workers that differ by more than a
+//! tenth where leases are concerned; what a target that loses committed data does; several jobs at
+//! once; following the source.
 
 mod checkers;
 mod cluster;
@@ -90,7 +110,7 @@ fn sweep(
 
 fn report(seed: u64, wrong: &world::Wrong) -> String {
     format!(
-        "seed {seed} went wrong at {} ms: {:#?}\nrepeat it: SEED={seed} cargo test -p sterna-common --test sim seeds",
+        "seed {seed} went wrong at {} ms: {:#?}\nrepeat it: SEED={seed} cargo test --release --workspace --test sim seeds",
         wrong.at, wrong.what
     )
 }
