@@ -63,20 +63,12 @@ pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
     let node = world.rng.below(world.cluster.nodes.len() as u64) as usize;
     let leader = world.cluster.leader;
     match fault {
-        Fault::KillWorker if !world.processes[worker].up => return None,
-        Fault::StopWorker if !world.processes[worker].up => return None,
-        Fault::KillWorker => world.kill_worker(worker),
-        Fault::StopWorker => {
-            let now = world.now;
-            world.processes[worker].stopping.get_or_insert(now);
-        }
-        Fault::PauseWorker => world.processes[worker].paused = true,
-        Fault::CutWorker => {
-            world.links.reports_cut.insert(worker);
-            world.links.directives_cut.insert(worker);
-        }
-        Fault::CutReports => drop(world.links.reports_cut.insert(worker)),
-        Fault::CutDirectives => drop(world.links.directives_cut.insert(worker)),
+        Fault::KillWorker
+        | Fault::StopWorker
+        | Fault::PauseWorker
+        | Fault::CutWorker
+        | Fault::CutReports
+        | Fault::CutDirectives => return at_worker(world, fault, worker),
         Fault::Loss => world.links.lost = 333,
         Fault::Duplicates => world.links.doubled = 500,
         Fault::Delays => world.links.late_ms = 2_500,
@@ -142,6 +134,26 @@ fn pick_worker(world: &mut World) -> usize {
         true if !busy.is_empty() => busy[world.rng.below(busy.len() as u64) as usize],
         _ => world.rng.below(world.processes.len() as u64) as usize,
     }
+}
+
+fn at_worker(world: &mut World, fault: Fault, worker: usize) -> Option<usize> {
+    let now = world.now;
+    let (process, links) = (&mut world.processes[worker], &mut world.links);
+    match fault {
+        Fault::KillWorker | Fault::StopWorker if !process.up => return None,
+        Fault::KillWorker => world.kill_worker(worker),
+        Fault::StopWorker => {
+            process.stopping.get_or_insert(now);
+        }
+        Fault::PauseWorker => process.paused = true,
+        Fault::CutReports => drop(links.reports_cut.insert(worker)),
+        Fault::CutDirectives => drop(links.directives_cut.insert(worker)),
+        _ => {
+            links.reports_cut.insert(worker);
+            links.directives_cut.insert(worker);
+        }
+    }
+    Some(worker)
 }
 
 fn at_leader(world: &mut World, fault: Fault, leader: usize) -> Option<usize> {
