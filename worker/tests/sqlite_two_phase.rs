@@ -1,5 +1,7 @@
 //! One partition's transaction: fence, ledger, held until the decision, gone with its process.
 
+#[path = "support/cut.rs"]
+mod cut;
 mod sqlite_support;
 
 use std::path::{Path, PathBuf};
@@ -125,6 +127,59 @@ async fn a_held_transaction_dies_with_its_writer() {
     again.prepare(loaded).await.expect("prepared");
     again.commit().await.expect("committed");
     assert_eq!(job.rows().await, "100");
+}
+
+/// A take-over, a commit and a resolve that are cut off at every point: what follows finds either
+/// all of T or nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_cut_off_anywhere_is_repeated() {
+    let job = Job::begun().await;
+    let mut epoch = 1;
+    for polls in 1..=12 {
+        let mut old = job.writer(epoch).await;
+        let loaded = job.loaded(&mut *old).await;
+        old.prepare(loaded).await.expect("complete");
+        drop(old);
+        let mut middle = job.writer(epoch + 1).await;
+        let whole = cut::cut(polls, middle.begin(None)).await;
+        drop(middle);
+        let resolve = ResolveWork {
+            job: uid(),
+            task: TaskNo(9),
+            epoch: Epoch(1),
+            units: vec![ResolveUnit {
+                partition: PartitionNo(0),
+                fence: Epoch(epoch + 2),
+                decided: None,
+            }],
+            drop_bookkeeping: false,
+        };
+        let _ = cut::cut(polls, job.target.resolve(resolve.clone())).await;
+        job.target.resolve(resolve).await.expect("resolved");
+        let mut late = job.writer(epoch + 1).await;
+        let error = late.begin(None).await.expect_err("the fence is higher");
+        assert_eq!(error.class, ErrorClass::Fenced);
+        let mut next = job.writer(epoch + 3).await;
+        let loaded = job.loaded(&mut *next).await;
+        next.prepare(loaded).await.expect("complete");
+        let _ = cut::cut(polls, next.commit()).await;
+        drop(next);
+        // The next owner asks the ledger, and so does whoever finishes.
+        let mut after = job.writer(epoch + 4).await;
+        let begun = after.begin(Some(Epoch(epoch + 3))).await.expect("begun");
+        after.rollback().await.expect("nothing is left");
+        match begun {
+            Recovered::Committed(by) => {
+                assert_eq!((by, job.rows().await), (Epoch(epoch + 3), "100".to_owned()));
+                script(&job.to, "DELETE FROM t; DELETE FROM sterna_ledger").await;
+            }
+            Recovered::Absent => assert_eq!(job.rows().await, "0", "{polls}"),
+        }
+        epoch += 5;
+        if whole.is_some() && polls > 8 {
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,11 @@
 pub mod mysql;
 mod percent;
 pub mod postgres;
+<<<<<<< .merge_file_d5bw5x
+mod replaced;
+=======
+mod recovery;
+>>>>>>> .merge_file_Z96vCZ
 pub mod sqlite;
 
 use async_trait::async_trait;

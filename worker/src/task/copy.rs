@@ -44,17 +44,23 @@ pub async fn run(ctx: &TaskContext, spec: PartitionSpec, decided: Option<Epoch>)
         Ok(Voted::Committed(epoch)) => TaskContext::committed(epoch),
         Ok(Voted::Prepared(loaded)) => {
             ctx.say_prepared(loaded).await;
-            decide(ctx, writer).await
+            match faults::point(Fault::WorkerAfterAck).await {
+                Ok(()) => decide(ctx, writer).await,
+                // Given back in the same breath, as in `decide`.
+                Err(error) => give_up(ctx, &mut *writer, error).await,
+            }
         }
         Ok(Voted::Stopped) => {
             roll_back(ctx, &mut *writer).await;
             Ended::Said(Outcome::Released)
         }
-        Err(error) => {
-            roll_back(ctx, &mut *writer).await;
-            failed(error)
-        }
+        Err(error) => give_up(ctx, &mut *writer, error).await,
     }
+}
+
+async fn give_up(ctx: &TaskContext, writer: &mut dyn TargetWriter, error: Error) -> Ended {
+    roll_back(ctx, writer).await;
+    failed(error)
 }
 
 /// Commits what an earlier run of this lease prepared and left.
@@ -210,6 +216,7 @@ async fn read(
             let what = "the loader ended before the reader";
             return Err(Error::transient(Code::Internal, what));
         }
+        faults::point(Fault::WorkerMidRead).await?;
     }
 }
 
@@ -253,6 +260,7 @@ async fn decide(ctx: &TaskContext, mut writer: Box<dyn TargetWriter>) -> Ended {
 /// The decision is in the log: commits, and tries again while that may help.
 async fn commit(ctx: &TaskContext, writer: &mut dyn TargetWriter) -> Ended {
     let deadline = Instant::now() + Duration::from_millis(limits::COMMIT_DEADLINE_MS);
+    let durable = ctx.plan().is_ok_and(|plan| plan.target.durable_prepare);
     let mut word = ctx.word.clone();
     let mut attempt = 0;
     loop {
@@ -267,7 +275,9 @@ async fn commit(ctx: &TaskContext, writer: &mut dyn TargetWriter) -> Ended {
             Unit::Task(no) => u64::from(no.0),
         };
         let wait = Duration::from_millis(retry::wait_ms(attempt, seed));
-        if error.class != ErrorClass::Transient || Instant::now() + wait > deadline {
+        // What the target held open and no longer has is copied again: no patience brings it back.
+        let lost = !durable && error.failure.code == Code::TargetRejected;
+        if error.class != ErrorClass::Transient || lost || Instant::now() + wait > deadline {
             return failed(error);
         }
         tracing::info!(lease = %ctx.lease, attempt, %error, "commit is tried again");
@@ -287,7 +297,13 @@ async fn commit_once(writer: &mut dyn TargetWriter) -> Result<()> {
 
 /// Best effort: what can't be rolled back dies with the session, or is ended by the next owner.
 async fn roll_back(ctx: &TaskContext, writer: &mut dyn TargetWriter) {
-    if let Err(error) = ctx.meter.timed(Wait::Target, writer.rollback()).await {
+    if let Err(error) = ctx.meter.timed(Wait::Target, roll_back_once(writer)).await {
         tracing::warn!(lease = %ctx.lease, %error, "rollback failed");
     }
+}
+
+async fn roll_back_once(writer: &mut dyn TargetWriter) -> Result<()> {
+    faults::point(Fault::WorkerBeforeRollback).await?;
+    writer.rollback().await?;
+    faults::point(Fault::WorkerAfterRollback).await
 }

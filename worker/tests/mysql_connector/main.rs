@@ -2,8 +2,11 @@
 
 mod coercion;
 mod compare;
+#[path = "../support/cut.rs"]
+mod cut;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
+mod recovery;
 mod roundtrip;
 mod schema;
 mod server;

@@ -18,22 +18,22 @@ use crate::mysql9::Mysql9;
 use crate::server::{ask_at, job, load, pair_at, plan, port, prepared, run_at, spec, txn, work};
 
 /// Both servers; MySQL's may be off.
-fn servers() -> Vec<u16> {
+pub fn servers() -> Vec<u16> {
     let mysql = Mysql9::shared().map(|server| server.port);
     [port()].into_iter().chain(mysql).collect()
 }
 
-struct Case {
+pub struct Case {
     port: u16,
-    name: &'static str,
-    job: JobUid,
-    source: Mysql,
-    target: Mysql,
-    plan: TablePlan,
+    pub name: &'static str,
+    pub job: JobUid,
+    pub source: Mysql,
+    pub target: Mysql,
+    pub plan: TablePlan,
 }
 
 impl Case {
-    async fn new(port: u16, name: &'static str) -> Case {
+    pub async fn new(port: u16, name: &'static str) -> Case {
         let (source, target) = pair_at(port, name).await;
         run_at(
             port,
@@ -61,14 +61,18 @@ impl Case {
         }
     }
 
-    async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
-        let txn = txn(&self.job, 0, epoch);
+    pub async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
+        self.writer_of(0, epoch).await
+    }
+
+    pub async fn writer_of(&self, partition: u32, epoch: u32) -> Box<dyn TargetWriter> {
+        let txn = txn(&self.job, partition, epoch);
         let writer = self.target.writer(txn, self.plan.clone());
         writer.await.expect("opened")
     }
 
     /// A writer that has loaded everything.
-    async fn loaded(&self, epoch: u32) -> (Box<dyn TargetWriter>, Loaded) {
+    pub async fn loaded(&self, epoch: u32) -> (Box<dyn TargetWriter>, Loaded) {
         let mut writer = self.writer(epoch).await;
         let begun = writer.begin(None).await.expect("begun");
         assert_eq!(begun, Recovered::Absent);
@@ -76,7 +80,7 @@ impl Case {
         (writer, loaded)
     }
 
-    async fn rows(&self) -> String {
+    pub async fn rows(&self) -> String {
         ask_at(
             self.port,
             &format!("{}_t", self.name),
@@ -86,8 +90,19 @@ impl Case {
     }
 
     async fn resolve(&self, epoch: u32, decided: Option<Epoch>, drop: bool) -> (u32, u32) {
+        let resolved = self.try_resolve(0, epoch, decided, drop);
+        resolved.await.expect("resolved")
+    }
+
+    pub async fn try_resolve(
+        &self,
+        partition: u32,
+        epoch: u32,
+        decided: Option<Epoch>,
+        drop_bookkeeping: bool,
+    ) -> worker::connector::Result<(u32, u32)> {
         let unit = ResolveUnit {
-            partition: PartitionNo(0),
+            partition: PartitionNo(partition),
             fence: Epoch(epoch),
             decided,
         };
@@ -96,9 +111,9 @@ impl Case {
             task: TaskNo(9),
             epoch: Epoch(1),
             units: vec![unit],
-            drop_bookkeeping: drop,
+            drop_bookkeeping,
         };
-        self.target.resolve(resolve).await.expect("resolved")
+        self.target.resolve(resolve).await
     }
 }
 
@@ -259,7 +274,7 @@ async fn resolve_leaves_nothing_behind() {
             .begin(None)
             .await
             .expect_err("the job ended");
-        assert_eq!(error.class, ErrorClass::Fenced);
+        assert_eq!(error.class, ErrorClass::Permanent);
     }
 }
 

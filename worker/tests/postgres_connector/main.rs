@@ -1,7 +1,10 @@
 //! The PostgreSQL connector against private PostgreSQL servers.
 
+#[path = "../support/cut.rs"]
+mod cut;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
+mod recovery;
 mod roundtrip;
 mod sampling;
 mod support;

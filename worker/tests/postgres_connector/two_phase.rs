@@ -19,17 +19,17 @@ use crate::support::{
     text, txn,
 };
 
-struct Case {
-    server: &'static Server,
-    name: String,
-    job: JobUid,
-    source: Postgres,
-    target: Postgres,
-    plan: TablePlan,
+pub struct Case {
+    pub server: &'static Server,
+    pub name: String,
+    pub job: JobUid,
+    pub source: Postgres,
+    pub target: Postgres,
+    pub plan: TablePlan,
 }
 
 impl Case {
-    fn new(server: &'static Server, name: &str) -> Case {
+    pub fn new(server: &'static Server, name: &str) -> Case {
         let source_name = format!("{name}_s");
         let source = database(server, &source_name);
         let target = database(server, name);
@@ -50,14 +50,18 @@ impl Case {
         }
     }
 
-    async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
-        let txn = txn(&self.job, 0, epoch);
+    pub async fn writer(&self, epoch: u32) -> Box<dyn TargetWriter> {
+        self.writer_of(0, epoch).await
+    }
+
+    pub async fn writer_of(&self, partition: u32, epoch: u32) -> Box<dyn TargetWriter> {
+        let txn = txn(&self.job, partition, epoch);
         let writer = self.target.writer(txn, self.plan.clone());
         writer.await.expect("opened")
     }
 
     /// A writer that has loaded everything.
-    async fn loaded(&self, epoch: u32) -> (Box<dyn TargetWriter>, Loaded) {
+    pub async fn loaded(&self, epoch: u32) -> (Box<dyn TargetWriter>, Loaded) {
         let mut writer = self.writer(epoch).await;
         let begun = writer.begin(None).await.expect("begun");
         assert_eq!(begun, Recovered::Absent);
@@ -65,17 +69,17 @@ impl Case {
         (writer, loaded)
     }
 
-    async fn copied(&self, epoch: u32) {
+    pub async fn copied(&self, epoch: u32) {
         let (mut writer, loaded) = self.loaded(epoch).await;
         writer.prepare(loaded).await.expect("prepared");
         writer.commit().await.expect("committed");
     }
 
-    fn rows(&self) -> String {
+    pub fn rows(&self) -> String {
         self.server.sql(&self.name, "SELECT count(*) FROM t")
     }
 
-    async fn prepared(&self) -> Vec<TxnId> {
+    pub async fn prepared(&self) -> Vec<TxnId> {
         self.target.prepared().await.expect("listed")
     }
 
@@ -92,8 +96,19 @@ impl Case {
     }
 
     async fn resolve(&self, epoch: u32, decided: Option<Epoch>, drop: bool) -> (u32, u32) {
+        let resolved = self.try_resolve(0, epoch, decided, drop);
+        resolved.await.expect("resolved")
+    }
+
+    pub async fn try_resolve(
+        &self,
+        partition: u32,
+        epoch: u32,
+        decided: Option<Epoch>,
+        drop_bookkeeping: bool,
+    ) -> worker::connector::Result<(u32, u32)> {
         let unit = ResolveUnit {
-            partition: PartitionNo(0),
+            partition: PartitionNo(partition),
             fence: Epoch(epoch),
             decided,
         };
@@ -102,9 +117,9 @@ impl Case {
             task: TaskNo(9),
             epoch: Epoch(1),
             units: vec![unit],
-            drop_bookkeeping: drop,
+            drop_bookkeeping,
         };
-        self.target.resolve(resolve).await.expect("resolved")
+        self.target.resolve(resolve).await
     }
 }
 
@@ -313,7 +328,7 @@ async fn resolve_leaves_nothing_behind() {
     assert_eq!(case.resolve(5, None, true).await, (0, 0), "on nothing");
     let mut late = case.writer(9).await;
     let error = late.begin(None).await.expect_err("the job ended");
-    assert_eq!(error.class, ErrorClass::Fenced);
+    assert_eq!(error.class, ErrorClass::Permanent);
 }
 
 #[tokio::test]

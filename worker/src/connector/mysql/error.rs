@@ -16,6 +16,8 @@ pub const DUPLICATE_KEY: u16 = 1062;
 pub const DATA_TRUNCATED: u16 = 1265;
 pub const NO_SUCH_THREAD: u16 = 1094;
 pub const NO_SUCH_TABLE: u16 = 1146;
+/// KILL of another user's session.
+pub const NOT_OWNER: u16 = 1095;
 
 /// Something a definition names isn't there: database, column of a view, table, routine, view's
 /// table, trigger's table, sequence.
@@ -106,30 +108,39 @@ pub fn failed(role: Role) -> Code {
 
 fn of_number(number: u16, message: &str, role: Role) -> (ErrorClass, Code) {
     use ErrorClass::{Permanent, Transient};
+    if role == Role::Target && says_full(message) {
+        return (Permanent, Code::TargetFull);
+    }
     match number {
-        1045 | 1698 | 1820 | 1862 | 3118 => (Permanent, Code::AccessDenied),
+        1045 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => (Permanent, Code::AccessDenied),
         1044 | 1142 | 1143 | 1227 | 1370 | 1401 | 1419 | 3988 => (Permanent, Code::Privileges),
         1049 => (Permanent, Code::NoSuchDatabase),
-        // Too many connections, shutdown, network, killed, idle too long.
+        // Too many connections, shutdown, network, killed, idle too long, not in its cluster yet.
         1040
         | 1042
         | 1043
+        | 1047
         | 1053
         | 1077..=1081
         | 1129
+        | 1135
         | 1152..=1161
         | 1184
         | 1203
         | 1226
         | 1927
+        | 3032
+        | 3168
+        | 3169
         | 4031 => (Transient, Code::Unreachable),
-        // Lock waits, deadlocks, interrupted, killed query, statement time, too many transactions.
-        1205 | 1213 | 1317 | 1637 | 1969 | 3024 | 3058 | 3572 => (Transient, failed(role)),
+        // Lock waits, deadlocks, interrupted, killed query, statement time, too many transactions,
+        // memory, a row that changed meanwhile, a branch or a commit the server rolled back.
+        1205 | 1213 | 1317 | 1637 | 1969 | 3024 | 3058 | 3572 | 1206 | 1689 | 1037 | 1038
+        | 1041 | 1020 | XA_RBROLLBACK | 1613 | 1614 | 1180 | 3101 => (Transient, failed(role)),
+        // LOCAL INFILE was forbidden meanwhile: a new session loads by INSERT.
+        1148 | 3948 | 4166 if role == Role::Target => (Transient, failed(role)),
         1290 | 1792 | 1836 => (Permanent, Code::TargetReadOnly),
-        1021 | 1114 if role == Role::Target => (Permanent, Code::TargetFull),
-        3 | 1026 | 1030 if role == Role::Target && message.contains("28") => {
-            (Permanent, Code::TargetFull)
-        }
+        1021 | 1114 | 3675 if role == Role::Target => (Permanent, Code::TargetFull),
         // A value that does not fit: where it is only a warning, the writer makes it this error.
         1048 | 1264 | 1265 | 1292 | 1300 | 1366 | 1406 | 1411 | 1416 | 1690 | 3140 | 6136
         | 6138
@@ -141,6 +152,12 @@ fn of_number(number: u16, message: &str, role: Role) -> (ErrorClass, Code) {
         1412 => (Transient, failed(role)),
         _ => (Permanent, failed(role)),
     }
+}
+
+/// ENOSPC inside another error's text: of the storage engine, of a write, of a commit.
+fn says_full(message: &str) -> bool {
+    let full = ["No space left", "error 28 ", "errno: 28 ", "Errcode: 28 "];
+    full.iter().any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -161,12 +178,34 @@ mod tests {
             (1114, Role::Source, (Permanent, Code::SourceFailed)),
             (1062, Role::Target, (Permanent, Code::TargetRejected)),
             (1927, Role::Target, (Transient, Code::Unreachable)),
+            (1040, Role::Target, (Transient, Code::Unreachable)),
+            (1226, Role::Source, (Transient, Code::Unreachable)),
+            (1317, Role::Target, (Transient, Code::TargetRejected)),
+            (1614, Role::Target, (Transient, Code::TargetRejected)),
+            (3675, Role::Target, (Permanent, Code::TargetFull)),
+            (4166, Role::Target, (Transient, Code::TargetRejected)),
         ] {
             assert_eq!(of_number(number, "", role), expected, "{number}");
         }
-        assert_eq!(
-            of_number(1030, "Got error 28 from storage engine", Role::Target).1,
-            Code::TargetFull
-        );
+        for (number, words, code) in [
+            (1030, "Got error 28 from storage engine", Code::TargetFull),
+            (
+                1026,
+                "Error writing file 'x' (errno: 28 \"No space left on device\")",
+                Code::TargetFull,
+            ),
+            (
+                1180,
+                "Got error 28 \"No space left on device\" during COMMIT",
+                Code::TargetFull,
+            ),
+            (
+                1030,
+                "Got error 128 from storage engine",
+                Code::TargetRejected,
+            ),
+        ] {
+            assert_eq!(of_number(number, words, Role::Target).1, code, "{words}");
+        }
     }
 }

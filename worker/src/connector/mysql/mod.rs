@@ -7,7 +7,11 @@
 //! | `inspect`, `columns`, `objects`, `sample` | catalogue, views and the like, key bounds |
 //! | `reader` | rows out |
 //! | `writer`, `load`, `guard`, `infile` | rows in |
-//! | `fence`, `xa`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+<<<<<<< .merge_file_CxpHnk
+//! | `fence`, `turn`, `xa`, `resolve` | bookkeeping, sessions, prepared transactions, the end of a job |
+=======
+//! | `fence`, `xa` | where the bookkeeping is; prepared transactions and sessions |
+>>>>>>> .merge_file_SJqvTs
 //! | `definition`, `ddl`, `define`, `carry` | text of definitions; tasks that run them |
 //! | `error` | what a server's code means |
 
@@ -25,9 +29,9 @@ mod load;
 mod objects;
 mod quote;
 mod reader;
-mod resolve;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 mod xa;
@@ -41,7 +45,7 @@ use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
 use self::session::{Host, Purpose};
 use super::{
     Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
-    SourceReader, TargetWriter,
+    SourceReader, TargetWriter, recovery,
 };
 use crate::secret::Secrets;
 
@@ -103,12 +107,12 @@ impl Connector for Mysql {
     }
 
     async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
-        let writer = writer::Writer::new(self.host.clone(), txn, &table, table.form);
-        Ok(Box::new(writer))
+        Ok(Box::new(writer::open(&self.host, txn, &table)))
     }
 
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
-        resolve::run(&self.host, work).await
+        let (session, books) = writer::connect(&self.host).await?;
+        recovery::resolve::run(session, books, work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

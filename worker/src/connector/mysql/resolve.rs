@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::code::Code;
 use common::epoch::{Epoch, TxnId};
+use common::fault::Fault;
 use common::limits;
 use common::task::ResolveUnit;
 
@@ -12,8 +13,10 @@ use super::error::LOCK_WAIT_TIMEOUT;
 use super::fence::{Books, Claim, Raised};
 use super::quote::text;
 use super::session::{Host, Purpose, Session};
+use super::turn;
 use super::xa::{self, Verdict};
 use crate::connector::{Error, ResolveWork, Result, Role};
+use crate::faults;
 
 /// What was ended.
 #[derive(Default)]
@@ -25,18 +28,23 @@ struct Ended {
 /// Runs a resolve task; repeatable, and content with nothing to do.
 pub async fn run(host: &Host, work: ResolveWork) -> Result<(u32, u32)> {
     let mut session = host.open(Role::Target, Purpose::Load).await?;
-    let books = Books::find(&mut session, &host.database).await?;
     let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+    // It may be about to make what is looked for next.
+    turn::evict(&mut session, &work.job, deadline).await?;
+    let books = Books::find(&mut session, &host.database).await?;
     let mut ended = Ended::default();
     if let Some(books) = &books {
         stop_definers(&mut session, books, &work, deadline).await?;
         for unit in &work.units {
             settle(&mut session, books, &work, unit, &mut ended).await?;
         }
+        faults::point(Fault::ResolveMidway).await?;
     }
     sweep(&mut session, &work, deadline, &mut ended).await?;
     if let (true, Some(books)) = (work.drop_bookkeeping, &books) {
+        faults::point(Fault::ResolveBeforeForget).await?;
         books.forget(&mut session, &work.job).await?;
+        faults::point(Fault::ResolveAfterForget).await?;
     }
     Ok((ended.committed, ended.rolled_back))
 }

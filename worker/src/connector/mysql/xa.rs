@@ -1,29 +1,26 @@
-//! Prepared transactions and sessions of ours on the server: listing, ending, killing.
+//! What recovery needs of MySQL and MariaDB: XA transactions and sessions of ours on the server.
 //!
 //! 1397 (XAER_NOTA) proves nothing: MariaDB gives it while the preparing session is still connected
 //! although XA RECOVER lists the transaction, MySQL gives it to a late owner (both measured). So a
 //! session is killed until the server knows it no more, and only then its list is the truth.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use async_trait::async_trait;
 use common::code::Code;
 use common::epoch::TxnId;
 use common::limits;
 
-use super::error::{Failed, LOCK_WAIT_TIMEOUT, NO_SUCH_THREAD, XA_RBROLLBACK, XAER_NOTA};
+use super::error::{
+    DUPLICATE_KEY, Failed, LOCK_WAIT_TIMEOUT, NO_SUCH_TABLE, NO_SUCH_THREAD, NOT_OWNER,
+    XA_RBROLLBACK, XAER_NOTA,
+};
+use super::fence;
 use super::quote;
-use super::session::{Session, with_fix};
+use super::session::{Session, TextRow, with_fix};
 use crate::connector::Error;
-
-/// Between two looks at something that is about to end.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(30);
-
-/// How a prepared transaction is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Commit,
-    Rollback,
-}
+use crate::connector::recovery::books::Books;
+use crate::connector::recovery::{self, LOOK_AGAIN, Refusal, Server, SessionId, Verdict};
 
 /// `'gtrid'` of T; the bqual is empty.
 pub fn xid(txn: &TxnId) -> String {
@@ -32,6 +29,34 @@ pub fn xid(txn: &TxnId) -> String {
         quote::hex(txn.to_string().as_bytes(), &mut digits);
         digits
     })
+}
+
+impl From<Failed> for recovery::Failed {
+    fn from(failed: Failed) -> recovery::Failed {
+        let refusal = match failed.number {
+            LOCK_WAIT_TIMEOUT => Some(Refusal::LockWait),
+            DUPLICATE_KEY => Some(Refusal::DuplicateKey),
+            NO_SUCH_TABLE => Some(Refusal::NoSuchTable),
+            _ => None,
+        };
+        let error = failed.error;
+        recovery::Failed { refusal, error }
+    }
+}
+
+/// When the server started, in seconds since 1970. Both times of one statement are taken at once,
+/// so it is the same number every time, whatever the clock did meanwhile.
+async fn server_start(session: &mut Session) -> Result<u64, Failed> {
+    let schema = match session.facts.mariadb {
+        true => "information_schema",
+        false => "performance_schema",
+    };
+    let sql = format!(
+        "SELECT CAST(UNIX_TIMESTAMP() - VARIABLE_VALUE AS SIGNED) FROM {schema}.global_status \
+         WHERE VARIABLE_NAME = 'Uptime'"
+    );
+    let start = session.cell(&sql).await?;
+    Ok(start.and_then(|start| start.parse().ok()).unwrap_or(0))
 }
 
 /// Every prepared transaction of Sterna that the server lists.
@@ -52,61 +77,68 @@ pub async fn list(session: &mut Session) -> Result<Vec<TxnId>, Failed> {
     Ok(rows.into_iter().filter_map(parse).collect())
 }
 
-/// Ends a prepared transaction. False: the server says there is none, or can't end it now.
-pub async fn end(session: &mut Session, txn: &TxnId, verdict: Verdict) -> Result<bool, Failed> {
-    let verb = match verdict {
-        Verdict::Commit => "COMMIT",
-        Verdict::Rollback => "ROLLBACK",
-    };
-    let sql = format!("XA {verb} {}", xid(txn));
-    match session.run_within(&sql, limits::BEGIN_DEADLINE_MS).await {
-        Ok(_) => Ok(true),
-        Err(failed) => match failed.number {
-            XAER_NOTA | XA_RBROLLBACK | LOCK_WAIT_TIMEOUT => Ok(false),
-            _ => Err(failed),
-        },
+#[async_trait]
+impl Server for Session {
+    fn is_alive(&self) -> bool {
+        Session::is_alive(self)
     }
-}
 
-/// When the server started, in seconds since 1970; a second more or less from call to call.
-pub async fn server_start(session: &mut Session) -> Result<u64, Failed> {
-    let uptime = session.row("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
-    let now = session.cell("SELECT UNIX_TIMESTAMP()").await?;
-    let seconds = |text: Option<String>| text.and_then(|text| text.parse::<f64>().ok());
-    let uptime = seconds(uptime.and_then(|row| row.into_iter().nth(1).flatten()));
-    let (uptime, now) = (uptime.unwrap_or(0.0), seconds(now).unwrap_or(0.0));
-    Ok((now - uptime).max(0.0) as u64)
-}
-
-/// Two readings of [`server_start`] that mean one life of the server.
-pub fn same_life(one: u64, other: u64) -> bool {
-    one.abs_diff(other) <= 2
-}
-
-/// Kills a session and waits until the server knows it no more. Returns false if it may not be
-/// killed (another user's session): the fence holds without it, its transaction may not end.
-pub async fn kill(session: &mut Session, id: u64, deadline: Instant) -> Result<bool, Failed> {
-    if id == 0 || id == session.facts.connection {
-        return Ok(true);
+    async fn id(&mut self) -> Result<SessionId, recovery::Failed> {
+        Ok(SessionId {
+            number: self.facts.connection,
+            started: server_start(self).await?,
+        })
     }
-    loop {
-        match session.run(&format!("KILL CONNECTION {id}")).await {
-            Ok(_) => {}
-            Err(failed) if failed.number == NO_SUCH_THREAD => return Ok(true),
-            Err(failed) if failed.error.failure.code == Code::Privileges => return Ok(false),
-            // 1095: owner of another user's thread.
-            Err(failed) if failed.number == 1095 => return Ok(false),
-            Err(failed) => return Err(failed),
+
+    async fn query(&mut self, sql: &str) -> Result<Vec<TextRow>, recovery::Failed> {
+        Ok(self.rows(sql).await?)
+    }
+
+    async fn execute(&mut self, sql: &str) -> Result<u64, recovery::Failed> {
+        let done = self.run_within(sql, limits::BEGIN_DEADLINE_MS).await?;
+        Ok(done.affected)
+    }
+
+    async fn kill(&mut self, id: SessionId, deadline: Instant) -> Result<(), recovery::Failed> {
+        if id.started != server_start(self).await? {
+            return Ok(());
         }
-        if Instant::now() >= deadline {
-            return Err(Failed {
-                number: 0,
-                error: Error::transient(
-                    Code::InDoubt,
-                    format!("session {id} of the target was killed and still rolls back"),
-                ),
-            });
+        let SessionId { number, .. } = id;
+        loop {
+            match self.run(&format!("KILL CONNECTION {number}")).await {
+                Ok(_) => {}
+                Err(failed) if [NO_SUCH_THREAD, NOT_OWNER].contains(&failed.number) => {
+                    return Ok(());
+                }
+                Err(failed) if failed.error.failure.code == Code::Privileges => return Ok(()),
+                Err(failed) => return Err(failed.into()),
+            }
+            if Instant::now() >= deadline {
+                let what = format!("session {number} of the target was killed, still rolls back");
+                let error = Error::transient(Code::InDoubt, what);
+                let refusal = None;
+                return Err(recovery::Failed { refusal, error });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+
+    async fn list(&mut self) -> Result<Vec<TxnId>, recovery::Failed> {
+        Ok(list(self).await?)
+    }
+
+    async fn end(&mut self, txn: &TxnId, verdict: Verdict) -> Result<bool, recovery::Failed> {
+        let sql = format!("XA {} {}", verdict.verb(), xid(txn));
+        match self.run_within(&sql, limits::BEGIN_DEADLINE_MS).await {
+            Ok(_) => Ok(true),
+            Err(failed) => match failed.number {
+                XAER_NOTA | XA_RBROLLBACK | LOCK_WAIT_TIMEOUT => Ok(false),
+                _ => Err(failed.into()),
+            },
+        }
+    }
+
+    async fn drop_books(&mut self, books: &Books) -> Result<(), recovery::Failed> {
+        Ok(fence::drop(self, books).await?)
     }
 }

@@ -162,12 +162,15 @@ fn of_sqlstate(sqlstate: &str, message: &str, role: Role) -> (ErrorClass, Code) 
     let target = role == Role::Target;
     match sqlstate {
         "57P04" | "3D000" => (Permanent, Code::NoSuchDatabase),
-        // Connection lost, shutdown, crash, starting up, idle too long, too many connections.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => (Transient, Code::Unreachable),
-        // Serialization, deadlock, lock wait, cancelled, in use, out of memory.
-        "40001" | "40003" | "40P01" | "55P03" | "57014" | "55006" | "53200" => {
-            (Transient, failed(role))
+        // Connection lost, shutdown, crash, starting up, idle or busy too long, too many
+        // connections.
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25P03" | "25P04" => {
+            (Transient, Code::Unreachable)
         }
+        // Rolled back, serialization, deadlock, lock wait, cancelled, in use, out of memory or of
+        // another resource.
+        "40000" | "40001" | "40003" | "40P01" | "55P03" | "57014" | "55006" | "53000" | "53200"
+        | "53400" => (Transient, failed(role)),
         // A plan that no longer fits, a relation that was replaced under a running statement.
         "0A000" if message.contains("cached plan") => (Transient, failed(role)),
         "53100" if target => (Permanent, Code::TargetFull),
@@ -203,6 +206,11 @@ mod tests {
             ("22P02", Role::Source, (Permanent, Code::SourceFailed)),
             ("08006", Role::Target, (Transient, Code::Unreachable)),
             ("57P01", Role::Target, (Transient, Code::Unreachable)),
+            ("53300", Role::Target, (Transient, Code::Unreachable)),
+            ("25P04", Role::Source, (Transient, Code::Unreachable)),
+            ("57014", Role::Target, (Transient, Code::TargetRejected)),
+            ("42501", Role::Source, (Permanent, Code::Privileges)),
+            ("28000", Role::Target, (Permanent, Code::AccessDenied)),
         ] {
             assert_eq!(of_sqlstate(sqlstate, "", role), expected, "{sqlstate}");
         }

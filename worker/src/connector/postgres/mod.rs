@@ -6,7 +6,11 @@
 //! | `types`, `copytext`, `quote` | selecting and storing cells; COPY's text; names and values as SQL |
 //! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
-//! | `fence`, `prepared`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+<<<<<<< .merge_file_I8M3oM
+//! | `fence`, `turn`, `prepared`, `resolve` | bookkeeping, sessions, prepared transactions, the end of a job |
+=======
+//! | `fence`, `prepared` | where the bookkeeping is; prepared transactions and sessions |
+>>>>>>> .merge_file_MnFxjx
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
@@ -29,9 +33,9 @@ mod objects_sql;
 mod prepared;
 mod quote;
 mod reader;
-mod resolve;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 
@@ -44,7 +48,7 @@ use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
 use self::session::{Host, Purpose};
 use super::{
     Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
-    SourceReader, TargetWriter,
+    SourceReader, TargetWriter, recovery,
 };
 use crate::secret::Secrets;
 
@@ -103,12 +107,12 @@ impl Connector for Postgres {
     }
 
     async fn writer(&self, txn: TxnId, table: TablePlan) -> Result<Box<dyn TargetWriter>> {
-        let writer = writer::Writer::new(self.host.clone(), txn, &table);
-        Ok(Box::new(writer))
+        Ok(Box::new(writer::open(&self.host, txn, &table)))
     }
 
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
-        resolve::run(&self.host, work).await
+        let (session, books) = writer::connect(&self.host).await?;
+        recovery::resolve::run(session, books, work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

@@ -1,30 +1,26 @@
-//! Prepared transactions and sessions of ours on the server: listing, ending, killing.
+//! What recovery needs of PostgreSQL: prepared transactions and sessions of ours on the server.
 //!
 //! An answer proves little: a failed transaction answers PREPARE and COMMIT with success (and the
 //! tag ROLLBACK, which the driver doesn't show), and an answer may get lost. What counts is the
 //! ledger, then the server's list, after the session that was at work is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use async_trait::async_trait;
 use common::code::Code;
 use common::epoch::TxnId;
 use common::limits;
 
-use super::error::{Failed, LOCK_NOT_AVAILABLE, NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT};
-use super::fence::SessionId;
+use super::error::{
+    Failed, LOCK_NOT_AVAILABLE, NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT, UNDEFINED_TABLE,
+    UNIQUE_VIOLATION,
+};
+use super::fence;
 use super::quote::text;
-use super::session::Session;
+use super::session::{Session, TextRow};
 use crate::connector::Error;
-
-/// Between two looks at something that is about to end.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(30);
-
-/// How a prepared transaction is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Commit,
-    Rollback,
-}
+use crate::connector::recovery::books::Books;
+use crate::connector::recovery::{self, LOOK_AGAIN, Refusal, Server, SessionId, Verdict};
 
 /// The literal of T's name.
 pub fn gid(txn: &TxnId) -> String {
@@ -40,51 +36,80 @@ pub async fn list(session: &mut Session) -> Result<Vec<TxnId>, Failed> {
     Ok(gids.filter_map(|gid| TxnId::parse(&gid)).collect())
 }
 
-/// Ends a prepared transaction. False: the server says there is none, or can't end it now.
-pub async fn end(session: &mut Session, txn: &TxnId, verdict: Verdict) -> Result<bool, Failed> {
-    let verb = match verdict {
-        Verdict::Commit => "COMMIT",
-        Verdict::Rollback => "ROLLBACK",
-    };
-    let sql = format!("{verb} PREPARED {}", gid(txn));
-    match session.run_within(&sql, limits::BEGIN_DEADLINE_MS).await {
-        Ok(_) => Ok(true),
-        Err(failed) => match failed.sqlstate.as_str() {
-            UNDEFINED_OBJECT | NOT_IN_PREREQUISITE_STATE | LOCK_NOT_AVAILABLE => Ok(false),
-            _ => Err(failed),
-        },
+impl From<Failed> for recovery::Failed {
+    fn from(failed: Failed) -> recovery::Failed {
+        let refusal = match failed.sqlstate.as_str() {
+            LOCK_NOT_AVAILABLE => Some(Refusal::LockWait),
+            UNIQUE_VIOLATION => Some(Refusal::DuplicateKey),
+            UNDEFINED_TABLE => Some(Refusal::NoSuchTable),
+            _ => None,
+        };
+        let error = failed.error;
+        recovery::Failed { refusal, error }
     }
 }
 
-/// Ends a session and waits until the server knows it no more. Returns false if it may not be
-/// ended (another user's session): the fence holds without it, its transaction may not end.
-pub async fn kill(session: &mut Session, id: SessionId, deadline: Instant) -> Result<bool, Failed> {
-    if id.pid == 0 || id.pid == session.facts.pid {
-        return Ok(true);
+#[async_trait]
+impl Server for Session {
+    fn is_alive(&self) -> bool {
+        Session::is_alive(self)
     }
-    // The beginning of another user's session may be hidden: such a one is not ours to end.
-    let sql = format!(
-        "SELECT pg_terminate_backend(pid)::text FROM pg_catalog.pg_stat_activity WHERE \
-         pid = {} AND (extract(epoch FROM backend_start) * 1000000)::int8 = {}",
-        id.pid, id.started
-    );
-    loop {
-        match session.cell(&sql).await {
-            Ok(None) => return Ok(true),
-            Ok(Some(_)) => {}
-            Err(failed) if failed.error.failure.code == Code::Privileges => return Ok(false),
-            Err(failed) => return Err(failed),
+
+    async fn id(&mut self) -> Result<SessionId, recovery::Failed> {
+        Ok(SessionId {
+            number: self.facts.pid,
+            started: self.facts.started,
+        })
+    }
+
+    async fn query(&mut self, sql: &str) -> Result<Vec<TextRow>, recovery::Failed> {
+        Ok(self.rows(sql).await?)
+    }
+
+    async fn execute(&mut self, sql: &str) -> Result<u64, recovery::Failed> {
+        Ok(self.run_within(sql, limits::BEGIN_DEADLINE_MS).await?)
+    }
+
+    async fn kill(&mut self, id: SessionId, deadline: Instant) -> Result<(), recovery::Failed> {
+        let SessionId { number, started } = id;
+        // The beginning of another user's session may be hidden: such a one is not ours to end.
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid)::text FROM pg_catalog.pg_stat_activity WHERE \
+             pid = {number} AND (extract(epoch FROM backend_start) * 1000000)::int8 = {started}"
+        );
+        loop {
+            match self.cell(&sql).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(_)) => {}
+                Err(failed) if failed.error.failure.code == Code::Privileges => return Ok(()),
+                Err(failed) => return Err(failed.into()),
+            }
+            if Instant::now() >= deadline {
+                let what = format!("session {number} of the target was ended, still rolls back");
+                let error = Error::transient(Code::InDoubt, what);
+                let refusal = None;
+                return Err(recovery::Failed { refusal, error });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        if Instant::now() >= deadline {
-            let what = format!(
-                "session {} of the target was terminated and still rolls back",
-                id.pid
-            );
-            return Err(Failed {
-                sqlstate: String::new(),
-                error: Error::transient(Code::InDoubt, what),
-            });
+    }
+
+    async fn list(&mut self) -> Result<Vec<TxnId>, recovery::Failed> {
+        Ok(list(self).await?)
+    }
+
+    async fn end(&mut self, txn: &TxnId, verdict: Verdict) -> Result<bool, recovery::Failed> {
+        let sql = format!("{} PREPARED {}", verdict.verb(), gid(txn));
+        match self.run_within(&sql, limits::BEGIN_DEADLINE_MS).await {
+            Ok(_) => Ok(true),
+            Err(failed) => match failed.sqlstate.as_str() {
+                UNDEFINED_OBJECT | NOT_IN_PREREQUISITE_STATE | LOCK_NOT_AVAILABLE => Ok(false),
+                _ => Err(failed.into()),
+            },
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+
+    async fn drop_books(&mut self, books: &Books) -> Result<(), recovery::Failed> {
+        Ok(fence::drop(self, books).await?)
     }
 }

@@ -1,42 +1,26 @@
-//! One partition's transaction T in the target, loaded by COPY. See DESIGN §5.2 for the order of
-//! `begin`, which is the whole of recovery.
+//! One partition's transaction T in the target, loaded by COPY. The order of its steps, and
+//! recovery: `recovery`.
 //!
 //! Where the server has prepared transactions T is prepared and anybody may commit it; where it has
 //! none (`max_prepared_transactions = 0`) T is held open until the decision, and lost with its
 //! session. Any error poisons the writer: a failed transaction would answer PREPARE and COMMIT
 //! with success.
 
-use std::time::{Duration, Instant};
-
 use async_trait::async_trait;
-use common::code::{Code, ErrorClass};
-use common::epoch::{Epoch, TxnId};
+use common::code::Code;
+use common::epoch::TxnId;
 use common::limits;
-use common::plan::{Loaded, TablePlan};
+use common::plan::TablePlan;
 use common::value::RowBatch;
 
 use super::copytext::{Encoder, Field};
-use super::error::{LOCK_NOT_AVAILABLE, UNDEFINED_TABLE};
-use super::fence::{Books, Claim, Raised, SessionId, gone};
-use super::prepared::{self, Verdict};
 use super::quote::{idents, qualified, text};
 use super::session::{Host, Purpose, Session};
-use super::types;
-use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
-
-/// How far T is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Nothing was done by this writer.
-    Fresh,
-    /// BEGIN was answered.
-    Open,
-    /// T was prepared, or is held complete on its session.
-    Prepared,
-    /// Something failed: only rollback may follow.
-    Poisoned,
-    Ended,
-}
+use super::{fence, prepared, types};
+use crate::connector::recovery::books::Books;
+use crate::connector::recovery::writer::{Loader, Writer};
+use crate::connector::recovery::{Server, Verdict};
+use crate::connector::{Error, Result, Role};
 
 /// Into which table, and how.
 struct Load {
@@ -45,19 +29,6 @@ struct Load {
     relation: String,
     fields: Vec<Field>,
     copy: String,
-}
-
-/// See [`TargetWriter`].
-pub struct Writer {
-    host: Host,
-    txn: TxnId,
-    load: Load,
-    stage: Stage,
-    session: Option<Session>,
-    /// Our session as recorded in the fence: None before `begin`.
-    claim: Option<Claim>,
-    books: Option<Books>,
-    rows: u64,
 }
 
 impl Load {
@@ -128,268 +99,23 @@ impl Load {
     }
 }
 
-impl Writer {
-    pub fn new(host: Host, txn: TxnId, table: &TablePlan) -> Writer {
-        let load = Load::new(&host, table);
-        Writer {
-            host,
-            txn,
-            load,
-            stage: Stage::Fresh,
-            session: None,
-            claim: None,
-            books: None,
-            rows: 0,
-        }
-    }
+/// Into which table of which server.
+pub struct Copying {
+    host: Host,
+    load: Load,
+}
 
-    fn unit(&self) -> String {
-        self.txn.partition.to_string()
-    }
+pub fn open(host: &Host, txn: TxnId, table: &TablePlan) -> Writer<Copying> {
+    let load = Load::new(host, table);
+    let host = host.clone();
+    Writer::new(Copying { host, load }, txn)
+}
 
-    async fn connect(&self) -> Result<(Session, Option<Books>)> {
-        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
-        let books = Books::find(&mut session, &self.host).await?;
-        Ok((session, books))
-    }
-
-    /// One pass of recovery; None = something of an older epoch is still ending: look again.
-    async fn take_over(
-        &self,
-        session: &mut Session,
-        books: &Books,
-        claim: Claim,
-        decided: Option<Epoch>,
-        deadline: Instant,
-    ) -> Result<Option<Recovered>> {
-        let (job, unit) = (&self.txn.job, self.unit());
-        if let Some(holder) = books.holder(session, job, &unit).await? {
-            if holder.epoch > claim.epoch {
-                return Err(Error::fenced(holder.epoch, claim.epoch));
-            }
-            prepared::kill(session, holder.session, deadline).await?;
-        }
-        let mut left = false;
-        for older in self.listed(session).await? {
-            if older.epoch > claim.epoch {
-                return Err(Error::fenced(older.epoch, claim.epoch));
-            }
-            let verdict = match decided == Some(older.epoch) {
-                true => Verdict::Commit,
-                false => Verdict::Rollback,
-            };
-            left |= !prepared::end(session, &older, verdict).await?;
-        }
-        if left || !self.listed(session).await?.is_empty() {
-            return Ok(None);
-        }
-        match books.raise(session, job, &unit, claim, false).await {
-            Ok(Raised::Done) => {}
-            Ok(Raised::Higher(epoch)) => return Err(Error::fenced(epoch, claim.epoch)),
-            Ok(Raised::Gone) => return Err(gone()),
-            // A transaction of an older epoch has modified the row and is about to prepare.
-            Err(failed) if failed.sqlstate == LOCK_NOT_AVAILABLE => return Ok(None),
-            Err(failed) => return Err(failed.into()),
-        }
-        Ok(Some(match books.committed(session, &self.txn).await? {
-            Some(epoch) => Recovered::Committed(epoch),
-            None => Recovered::Absent,
-        }))
-    }
-
-    /// Prepared transactions of this partition, of any epoch.
-    async fn listed(&self, session: &mut Session) -> Result<Vec<TxnId>> {
-        let mut listed = prepared::list(session).await?;
-        listed.retain(|txn| txn.job == self.txn.job && txn.partition == self.txn.partition);
-        Ok(listed)
-    }
-
-    /// Waits before the next pass, or gives up.
-    async fn look_again(&self, deadline: Instant, what: &str) -> Result<()> {
-        if Instant::now() >= deadline {
-            let what = format!("{}: {} {what}", self.host.name, self.txn);
-            return Err(Error::transient(Code::InDoubt, what));
-        }
-        tokio::time::sleep(prepared::LOOK_AGAIN).await;
-        Ok(())
-    }
-
-    /// The session of T, or the error of a call out of order.
-    fn open_session(&mut self) -> Result<&mut Session> {
-        match (&mut self.session, self.stage) {
-            (Some(session), Stage::Open) => Ok(session),
-            _ => {
-                let what = format!("{} is not open: a step before failed", self.txn);
-                Err(Error::transient(Code::Internal, what))
-            }
-        }
-    }
-
-    /// The last statements of T.
-    async fn seal(&mut self, loaded: Loaded) -> Result<()> {
-        if self.rows != loaded.digest.rows {
-            let what = format!(
-                "{}: the target took {} rows of {}",
-                self.txn, self.rows, loaded.digest.rows
-            );
-            return Err(Error::permanent(Code::TargetRejected, what));
-        }
-        let (txn, unit) = (self.txn.clone(), self.unit());
-        let Some(books) = self.books.clone() else {
-            return Err(gone());
-        };
-        let session = self.open_session()?;
-        // What is deferred to the commit is checked while the answer still decides something.
-        let check = "SET CONSTRAINTS ALL IMMEDIATE";
-        session
-            .run_within(check, limits::TRANSFER_DEADLINE_MS)
-            .await?;
-        let update = format!(
-            "UPDATE {} SET n = n + 1 WHERE job = '{}' AND unit = '{unit}' AND epoch = {}",
-            books.fence, txn.job, txn.epoch.0
-        );
-        let touched = match session.run(&update).await {
-            // The bookkeeping was removed: the job has ended.
-            Err(failed) if failed.sqlstate == UNDEFINED_TABLE => return Err(gone()),
-            touched => touched?,
-        };
-        if touched != 1 {
-            let holder = books.holder(session, &txn.job, &unit).await?;
-            return Err(holder.map_or_else(gone, |held| Error::fenced(held.epoch, txn.epoch)));
-        }
-        let insert = format!(
-            "INSERT INTO {} (job, part, epoch, row_count, byte_count, digest) VALUES \
-             ('{}', {}, {}, {}, {}, '{:032x}')",
-            books.ledger,
-            txn.job,
-            txn.partition.0,
-            txn.epoch.0,
-            loaded.digest.rows,
-            loaded.bytes,
-            loaded.digest.sum
-        );
-        if session.run(&insert).await? != 1 {
-            let what = format!("{txn}: the ledger did not take its row");
-            return Err(Error::permanent(Code::TargetRejected, what));
-        }
-        if durable(session) {
-            let prepare = format!("PREPARE TRANSACTION {}", prepared::gid(&txn));
-            session
-                .run_within(&prepare, limits::BEGIN_DEADLINE_MS)
-                .await?;
-            if !prepared::list(session).await?.contains(&txn) {
-                let what = format!("{txn}: the target rolled it back instead of preparing it");
-                return Err(Error::transient(Code::TargetRejected, what));
-            }
-        }
-        Ok(())
-    }
-
-    /// Commits T on the session that prepared or holds it. False: what became of it must be looked
-    /// up.
-    async fn commit_here(&self, mut session: Session) -> bool {
-        if durable(&session) {
-            let ended = prepared::end(&mut session, &self.txn, Verdict::Commit).await;
-            return matches!(ended, Ok(true));
-        }
-        let commit = session.run_within("COMMIT", limits::BEGIN_DEADLINE_MS);
-        if commit.await.is_err() {
-            return false;
-        }
-        let Some(books) = &self.books else {
-            return false;
-        };
-        let committed = books.committed(&mut session, &self.txn).await;
-        matches!(committed, Ok(Some(epoch)) if epoch == self.txn.epoch)
-    }
-
-    /// Finishes T's commit by what the server's tables and list say, see [`prepared`].
-    async fn finish(&mut self) -> Result<()> {
-        let deadline = deadline();
-        let (mut session, books) = self.connect().await?;
-        let Some(books) = books else {
-            return Err(gone());
-        };
-        let unit = self.unit();
-        let mut nowhere = 0;
-        loop {
-            match books.committed(&mut session, &self.txn).await? {
-                Some(epoch) if epoch == self.txn.epoch => return Ok(()),
-                Some(epoch) => return Err(Error::fenced(epoch, self.txn.epoch)),
-                None => {}
-            }
-            // Whoever prepared T may be at work still; once it is gone, the list is the truth.
-            let holder = books.holder(&mut session, &self.txn.job, &unit).await?;
-            if let Some(holder) = holder.filter(|holder| holder.epoch == self.txn.epoch) {
-                prepared::kill(&mut session, holder.session, deadline).await?;
-            }
-            if self.listed(&mut session).await?.contains(&self.txn) {
-                prepared::end(&mut session, &self.txn, Verdict::Commit).await?;
-            } else {
-                nowhere += 1;
-            }
-            if nowhere == 4 {
-                return Err(self.nowhere(&session));
-            }
-            self.look_again(deadline, "can't be committed").await?;
-        }
-    }
-
-    fn nowhere(&self, session: &Session) -> Error {
-        if durable(session) {
-            let what = format!("{} is neither committed nor prepared", self.txn);
-            return Error::transient(Code::InDoubt, what);
-        }
-        let what = format!(
-            "{}: its transaction was held open by a session that is gone; it must be copied \
-             again (max_prepared_transactions is 0)",
-            self.txn
-        );
-        Error::transient(Code::TargetRejected, what)
-    }
-
-    /// Ends T on the session that opened it; false = that isn't possible.
-    async fn undo_here(&mut self) -> bool {
-        let Some(mut session) = self.session.take().filter(Session::is_alive) else {
-            return false;
-        };
-        let rollback = session.run_within("ROLLBACK", limits::BEGIN_DEADLINE_MS);
-        if rollback.await.is_err() {
-            return false;
-        }
-        match prepared::list(&mut session).await {
-            Ok(listed) if !listed.contains(&self.txn) => true,
-            Ok(_) => {
-                let ended = prepared::end(&mut session, &self.txn, Verdict::Rollback).await;
-                matches!(ended, Ok(true))
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Ends T from outside: kills the session that works on it, then rolls back what it prepared.
-    async fn undo_outside(&mut self) -> Result<()> {
-        let deadline = deadline();
-        let (mut session, books) = self.connect().await?;
-        let mut at_work = self.claim.map(|claim| claim.session);
-        if let (None, Some(books)) = (at_work, books) {
-            let unit = self.unit();
-            let holder = books.holder(&mut session, &self.txn.job, &unit).await?;
-            at_work = holder
-                .filter(|holder| holder.epoch == self.txn.epoch)
-                .map(|holder| holder.session);
-        }
-        loop {
-            if let Some(id) = at_work {
-                prepared::kill(&mut session, id, deadline).await?;
-            }
-            if !self.listed(&mut session).await?.contains(&self.txn) {
-                return Ok(());
-            }
-            prepared::end(&mut session, &self.txn, Verdict::Rollback).await?;
-            self.look_again(deadline, "can't be rolled back").await?;
-        }
-    }
+/// A session for recovery, and the bookkeeping if it is there.
+pub async fn connect(host: &Host) -> Result<(Session, Option<Books>)> {
+    let mut session = host.open(Role::Target, Purpose::Load).await?;
+    let books = fence::find(&mut session, host).await?;
+    Ok((session, books))
 }
 
 /// The server has prepared transactions.
@@ -397,100 +123,80 @@ fn durable(session: &Session) -> bool {
     session.facts.max_prepared_transactions > 0
 }
 
-fn deadline() -> Instant {
-    Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS)
-}
-
 #[async_trait]
-impl TargetWriter for Writer {
-    async fn begin(&mut self, decided: Option<Epoch>) -> Result<Recovered> {
-        let deadline = deadline();
-        self.stage = Stage::Poisoned;
-        let (mut session, books) = self.connect().await?;
-        let books = books.ok_or_else(gone)?;
-        let claim = Claim {
-            epoch: self.txn.epoch,
-            session: SessionId {
-                pid: session.facts.pid,
-                started: session.facts.started,
-            },
-        };
-        let recovered = loop {
-            let pass = self.take_over(&mut session, &books, claim, decided, deadline);
-            match pass.await? {
-                Some(recovered) => break recovered,
-                None => {
-                    self.look_again(deadline, "waits for an older transaction")
-                        .await?;
-                }
-            }
-        };
-        self.claim = Some(claim);
-        if recovered == Recovered::Absent {
-            self.load.quiet(&mut session).await;
-            session.run("BEGIN").await?;
-            self.stage = Stage::Open;
-        } else {
-            self.stage = Stage::Ended;
-        }
-        self.session = Some(session);
-        self.books = Some(books);
-        Ok(recovered)
+impl Loader for Copying {
+    type Session = Session;
+
+    async fn connect(&self) -> Result<(Session, Option<Books>)> {
+        connect(&self.host).await
     }
 
-    async fn load(&mut self, batch: RowBatch) -> Result<()> {
-        self.open_session()?;
-        // Poisoned until every check has passed, also when this future is dropped half way.
-        self.stage = Stage::Poisoned;
-        let Some(session) = &mut self.session else {
-            return Err(gone());
-        };
-        self.load.run(session, &batch).await?;
-        self.rows += batch.rows() as u64;
-        self.stage = Stage::Open;
+    async fn open(&self, session: &mut Session, _txn: &TxnId) -> Result<()> {
+        self.load.quiet(session).await;
+        session.run("BEGIN").await?;
         Ok(())
     }
 
-    async fn prepare(&mut self, loaded: Loaded) -> Result<()> {
-        let sealed = self.seal(loaded).await;
-        self.stage = match sealed {
-            Ok(()) => Stage::Prepared,
-            Err(_) => Stage::Poisoned,
-        };
-        sealed
+    async fn load(&self, session: &mut Session, batch: RowBatch) -> Result<()> {
+        self.load.run(session, &batch).await
     }
 
-    async fn commit(&mut self) -> Result<()> {
-        match self.stage {
-            Stage::Prepared | Stage::Fresh | Stage::Ended => {}
-            Stage::Open | Stage::Poisoned => {
-                let what = format!("{} was not prepared by this writer", self.txn);
-                return Err(Error::transient(Code::Internal, what));
-            }
-        }
-        if self.stage == Stage::Prepared
-            && let Some(session) = self.session.take()
-            && self.commit_here(session).await
-        {
-            self.stage = Stage::Ended;
+    async fn check(&self, session: &mut Session) -> Result<()> {
+        // What is deferred to the commit is checked while the answer still decides something.
+        let check = "SET CONSTRAINTS ALL IMMEDIATE";
+        session
+            .run_within(check, limits::TRANSFER_DEADLINE_MS)
+            .await?;
+        Ok(())
+    }
+
+    async fn prepare(&self, session: &mut Session, txn: &TxnId) -> Result<()> {
+        if !durable(session) {
             return Ok(());
         }
-        self.finish().await?;
-        self.stage = Stage::Ended;
+        let prepare = format!("PREPARE TRANSACTION {}", prepared::gid(txn));
+        session
+            .run_within(&prepare, limits::BEGIN_DEADLINE_MS)
+            .await?;
+        if !prepared::list(session).await?.contains(txn) {
+            let what = format!("{txn}: the target rolled it back instead of preparing it");
+            return Err(Error::transient(Code::TargetRejected, what));
+        }
         Ok(())
     }
 
-    async fn rollback(&mut self) -> Result<()> {
-        if self.stage == Stage::Ended {
-            return Ok(());
+    async fn commit(&self, session: &mut Session, books: &Books, txn: &TxnId) -> bool {
+        if durable(session) {
+            return matches!(session.end(txn, Verdict::Commit).await, Ok(true));
         }
-        if !self.undo_here().await {
-            match self.undo_outside().await {
-                Err(error) if error.class == ErrorClass::Fenced => {}
-                undone => undone?,
-            }
+        let commit = session.run_within("COMMIT", limits::BEGIN_DEADLINE_MS);
+        if commit.await.is_err() {
+            return false;
         }
-        self.stage = Stage::Ended;
-        Ok(())
+        matches!(books.committed(session, txn).await, Ok(Some(epoch)) if epoch == txn.epoch)
+    }
+
+    async fn rollback(&self, session: &mut Session, txn: &TxnId) -> bool {
+        let rollback = session.run_within("ROLLBACK", limits::BEGIN_DEADLINE_MS);
+        if rollback.await.is_err() {
+            return false;
+        }
+        match prepared::list(session).await {
+            Ok(listed) if !listed.contains(txn) => true,
+            Ok(_) => matches!(session.end(txn, Verdict::Rollback).await, Ok(true)),
+            Err(_) => false,
+        }
+    }
+
+    fn lost(&self, session: &Session, txn: &TxnId) -> Error {
+        if durable(session) {
+            let what = format!("{txn} is neither committed nor prepared");
+            return Error::transient(Code::InDoubt, what);
+        }
+        let what = format!(
+            "{txn}: its transaction was held open by a session that is gone; it must be copied \
+             again (max_prepared_transactions is 0)"
+        );
+        Error::transient(Code::TargetRejected, what)
     }
 }

@@ -11,11 +11,14 @@ use crate::connector::{Error, Role};
 const BUSY: u32 = 5;
 const LOCKED: u32 = 6;
 const NOMEM: u32 = 7;
+const INTERRUPT: u32 = 9;
 const READONLY: u32 = 8;
 const IOERR: u32 = 10;
 const CORRUPT: u32 = 11;
 const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
+/// The lock could not be taken for too long (WAL).
+const PROTOCOL: u32 = 15;
 const NOTADB: u32 = 26;
 const PERM: u32 = 3;
 const AUTH: u32 = 23;
@@ -42,7 +45,9 @@ pub fn classify(role: Role, path: &Path, doing: &str, error: &Driver) -> Error {
         Role::Target => Code::TargetRejected,
     };
     match primary_code(error) {
-        Some(BUSY | LOCKED | NOMEM | IOERR) => Error::transient(failed, what),
+        Some(BUSY | LOCKED | NOMEM | INTERRUPT | IOERR | PROTOCOL) => {
+            Error::transient(failed, what)
+        }
         Some(NOTADB) => Error::permanent(
             Code::NoSuchDatabase,
             format!("{} is not an SQLite database", path.display()),
