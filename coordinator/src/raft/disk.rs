@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use common::fault::Fault;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::ground::Ground;
 use super::types::{StorageError, StorageIoError};
 
 /// What can go wrong with the data directory.
@@ -132,6 +134,7 @@ pub(crate) struct Disk {
     /// None once closed. The lock is held for one operation at a time and never across an await.
     database: RwLock<Option<Database>>,
     poison: Poison,
+    ground: Ground,
     pub(crate) fsyncs: Fsyncs,
 }
 
@@ -154,23 +157,26 @@ fn make(builder: &redb::Builder, path: &Path) -> Result<Database, DiskError> {
 }
 
 impl Disk {
-    pub(crate) fn open(path: &Path, cache_bytes: usize, poison: Poison) -> Result<Disk, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        cache_bytes: usize,
+        poison: Poison,
+        ground: &Ground,
+    ) -> Result<Disk, DiskError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = match path.exists() {
-            true => builder.open(path)?,
-            false => make(&builder, path)?,
+        let database = match &ground.open_file {
+            Some(open) => open(path, &builder)?,
+            None if path.exists() => builder.open(path)?,
+            None => make(&builder, path)?,
         };
-        Ok(Disk::with(path, database, poison))
-    }
-
-    pub(crate) fn with(path: &Path, database: Database, poison: Poison) -> Disk {
-        Disk {
+        Ok(Disk {
             path: path.to_owned(),
             database: RwLock::new(Some(database)),
             poison,
+            ground: ground.clone(),
             fsyncs: Fsyncs::default(),
-        }
+        })
     }
 
     /// Blocks; call through [`blocking`].
@@ -222,6 +228,17 @@ impl Disk {
         transaction.commit()?;
         self.fsyncs.took(started.elapsed());
         Ok(value)
+    }
+
+    /// Passes through a fault point of this file. An answer that is lost there is a failed disk:
+    /// whoever asked can't know what was written.
+    pub(crate) async fn pass(&self, fault: Fault) -> Result<(), DiskError> {
+        if !self.ground.point(fault).await {
+            return Ok(());
+        }
+        let lost = DiskError::Io(format!("the disk's answer was lost (fault point {fault})"));
+        self.poison.set(&lost);
+        Err(lost)
     }
 
     /// Bytes of the file.

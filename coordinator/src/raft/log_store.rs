@@ -18,9 +18,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::recent::Recent;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
-use crate::faults::point;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -51,11 +51,12 @@ struct Shared {
 
 impl LogStore {
     /// Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<LogStore, DiskError> {
-        LogStore::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<LogStore, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        poison: Poison,
+        ground: &Ground,
+    ) -> Result<LogStore, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         let entries = disk.write(|transaction| {
             transaction.open_table(META)?;
             Ok(transaction.open_table(LOG)?.len()?)
@@ -285,9 +286,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<()> {
-        self.set_meta(VOTE, vote)
-            .await
-            .map_err(|error| error.storage(true))
+        let saved = async {
+            self.disk().pass(Fault::RaftBeforeVote).await?;
+            self.set_meta(VOTE, vote).await?;
+            self.disk().pass(Fault::RaftAfterVote).await
+        };
+        saved.await.map_err(|error| error.storage(true))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>> {
@@ -310,13 +314,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let entries: Vec<_> = entries.into_iter().collect();
         let store = self.clone();
-        point(Fault::RaftBeforeAppend).await;
-        let done = blocking(move || store.append_all(entries)).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
-        if point(Fault::RaftAfterAppend).await {
-            let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());
-            return Err(lost.storage(true));
-        }
+        let appended = async {
+            self.disk().pass(Fault::RaftBeforeAppend).await?;
+            blocking(move || store.append_all(entries)).await?;
+            self.disk().pass(Fault::RaftAfterAppend).await
+        };
+        appended
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         flushed.log_io_completed(Ok(()));
         Ok(())
     }
@@ -329,8 +334,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<()> {
         let store = self.clone();
-        let done = blocking(move || store.remove(..=upto.index, Some(upto))).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
+        let purged = async {
+            self.disk().pass(Fault::RaftBeforePurge).await?;
+            blocking(move || store.remove(..=upto.index, Some(upto))).await
+        };
+        purged
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         self.shared.grown_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }

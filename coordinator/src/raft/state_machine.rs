@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::types::{
     Answers, LogEntry, LogId, Result, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, decode,
     encode,
 };
-use crate::faults::point;
 
 /// Row 0 is the header, the others are pieces of the image.
 const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
@@ -57,11 +57,8 @@ struct Shared {
 
 impl Machine {
     /// Loads the last snapshot. Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<Machine, DiskError> {
-        Machine::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<Machine, DiskError> {
+    pub(crate) fn open(path: &Path, poison: Poison, ground: &Ground) -> Result<Machine, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         disk.write(|transaction| {
             transaction.open_table(SNAPSHOT)?;
             Ok(())
@@ -94,6 +91,18 @@ impl Machine {
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
+    }
+
+    /// Index of the last applied entry and a digest of the state it left: the same on every
+    /// member that has applied as much.
+    pub(crate) fn digest(&self) -> (u64, u64) {
+        let image = self
+            .shared
+            .image
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let index = image.last_applied.map_or(0, |id| id.index);
+        (index, xxhash_rust::xxh3::xxh3_64(&encode(&image.state)))
     }
 
     pub(crate) fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -249,8 +258,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I::IntoIter: OptionalSend,
     {
         let (machine, entries): (_, Vec<_>) = (self.clone(), entries.into_iter().collect());
-        let done = blocking(move || Ok(machine.apply_all(entries))).await;
-        done.map_err(|error| error.storage(true))
+        let applied = async {
+            self.disk().pass(Fault::RaftBeforeApply).await?;
+            blocking(move || Ok(machine.apply_all(entries))).await
+        };
+        applied.await.map_err(|error| error.storage(true))
     }
 
     async fn get_snapshot_builder(&mut self) -> Machine {
@@ -263,13 +275,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Box<Vec<u8>>) -> Result<()> {
         let (machine, meta) = (self.clone(), meta.clone());
-        let done = blocking(move || {
-            let state = parse(&data)?;
-            machine.save(&meta, &data)?;
-            machine.show(&meta, state);
-            Ok(())
-        });
-        done.await.map_err(|error| error.storage(true))
+        let installed = async {
+            self.disk().pass(Fault::RaftBeforeInstall).await?;
+            let installed = blocking(move || {
+                let state = parse(&data)?;
+                machine.save(&meta, &data)?;
+                machine.show(&meta, state);
+                Ok(())
+            });
+            installed.await?;
+            self.disk().pass(Fault::RaftAfterInstall).await
+        };
+        installed.await.map_err(|error| error.storage(true))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>> {
@@ -285,10 +302,16 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot> {
-        point(Fault::RaftBeforeSnapshot).await;
         let machine = self.clone();
-        let built = blocking(move || machine.build()).await;
-        let (meta, data) = built.map_err(|error| error.storage(true))?;
+        let built = async {
+            self.disk().pass(Fault::RaftBeforeSnapshot).await?;
+            let built = blocking(move || machine.build()).await?;
+            self.disk().pass(Fault::RaftAfterSnapshot).await?;
+            Ok(built)
+        };
+        let (meta, data) = built
+            .await
+            .map_err(|error: DiskError| error.storage(true))?;
         Ok(Snapshot {
             meta,
             snapshot: Box::new(data),

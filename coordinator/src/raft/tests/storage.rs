@@ -18,7 +18,7 @@ use super::super::disk::{Disk, DiskError, Poison};
 use super::super::log_store::LogStore;
 use super::super::state_machine::Machine;
 use super::super::types::{StorageError, TypeConfig, decode, encode};
-use super::super::{Consensus, RaftConfig, StartError};
+use super::super::{Consensus, Ground, RaftConfig, StartError};
 use super::{cluster, leader, log_file, submit, until};
 
 struct Builder;
@@ -27,8 +27,10 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
         let dir = TempDir::new().expect("temp dir");
         let poison = Poison::default();
-        let log = LogStore::open(&log_file(dir.path()), poison.clone()).expect("log");
-        let machine = Machine::open(&dir.path().join("snapshot.redb"), poison).expect("snapshot");
+        let ground = Ground::default();
+        let log = LogStore::open(&log_file(dir.path()), poison.clone(), &ground).expect("log");
+        let machine = Machine::open(&dir.path().join("snapshot.redb"), poison, &ground);
+        let machine = machine.expect("snapshot");
         Ok((dir, log, machine))
     }
 }
@@ -79,6 +81,7 @@ fn config(dir: &Path) -> RaftConfig {
         join: Vec::new(),
         bootstrap_expect: 1,
         snapshot_every: 100,
+        ground: Ground::default(),
     }
 }
 
@@ -181,21 +184,19 @@ impl StorageBackend for Filling {
 fn a_full_disk_poisons_all_files() {
     let dir = TempDir::new().expect("temp dir");
     let path = log_file(dir.path());
-    let open = || {
-        std::fs::File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-    };
     let full = Arc::new(AtomicBool::new(false));
-    let backend = FileBackend::new(open().expect("file")).expect("backend");
-    let database = Database::builder()
-        .create_with_backend(Filling(backend, full.clone()))
-        .expect("database");
+    let flag = full.clone();
+    let ground = Ground {
+        open_file: Some(Arc::new(move |path, builder| {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            let backend = FileBackend::new(options.open(path).expect("file"))?;
+            builder.create_with_backend(Filling(backend, flag.clone()))
+        })),
+        ..Ground::default()
+    };
     let poison = Poison::default();
-    let disk = Disk::with(&path, database, poison.clone());
+    let disk = Disk::open(&path, 1 << 20, poison.clone(), &ground).expect("opened");
     let table: TableDefinition<u64, u64> = TableDefinition::new("t");
     let write = |value: u64| {
         disk.write(|transaction| {
