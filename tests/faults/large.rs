@@ -1,8 +1,6 @@
 //! A cluster of three coordinators and three workers moves a large table between two databases of
 //! a MariaDB, and something dies: the result is exact, nothing is left, little was done twice.
 
-mod failover;
-
 use std::time::Duration;
 
 use serde_json::Value;

@@ -3,11 +3,14 @@
 //! register in `kinds`. `large` is a job of two million rows in which something dies.
 
 mod dataset;
+mod failover;
 mod judge;
 mod large;
 mod phase;
+mod points;
 mod pool;
 mod scene;
+mod staging;
 
 use phase::Phase;
 use scene::{Engine, Scene};
