@@ -230,6 +230,11 @@ impl Disk {
         Ok(value)
     }
 
+    /// Why nothing is read or written any more.
+    pub(crate) fn failure(&self) -> Option<DiskError> {
+        self.poison.get().cloned()
+    }
+
     /// Passes through a fault point of this file. An answer that is lost there is a failed disk:
     /// whoever asked can't know what was written.
     pub(crate) async fn pass(&self, fault: Fault) -> Result<(), DiskError> {

@@ -7,7 +7,9 @@ use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use std::time::Duration;
 
 use common::fault::Fault;
 use common::limits::SNAPSHOT_CHUNK_BYTES;
@@ -16,6 +18,8 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
 use super::ground::Ground;
@@ -31,6 +35,8 @@ const PURGED: &str = "purged";
 pub(crate) const CLUSTER: &str = "cluster";
 /// Set while a member whose directory was empty gets everything again: it may not vote.
 pub(crate) const REJOINING: &str = "rejoining";
+/// Between two looks at whether the disk has failed while a snapshot is awaited.
+const COVERED_LOOK: Duration = Duration::from_millis(200);
 const CACHE_BYTES: usize = 16 << 20;
 
 /// The log's file. Cloning shares it.
@@ -45,6 +51,8 @@ struct Shared {
     committed: Mutex<Option<LogId>>,
     recent: Mutex<Recent>,
     entries: AtomicU64,
+    /// Up to which entry the snapshot on disk reaches. Not set: whoever purges knows.
+    covered: OnceLock<watch::Receiver<u64>>,
     /// Bytes appended since the last purge: a log of few, large entries is compacted by this.
     grown_bytes: AtomicU64,
 }
@@ -67,11 +75,37 @@ impl LogStore {
                 committed: Mutex::new(None),
                 recent: Mutex::default(),
                 entries: AtomicU64::new(entries),
+                covered: OnceLock::new(),
                 grown_bytes: AtomicU64::new(0),
             }),
         };
         *store.committed() = store.meta(COMMITTED)?;
         Ok(store)
+    }
+
+    /// From now on entries are kept until a snapshot on disk covers them.
+    pub(crate) fn keep_until_covered(&self, covered: watch::Receiver<u64>) {
+        self.shared.covered.get_or_init(|| covered);
+    }
+
+    /// The library purges what a leader's snapshot covers while that is still being installed: a
+    /// crash in between would leave neither the entries nor the snapshot.
+    async fn covered(&self, upto: u64) -> Result<(), DiskError> {
+        let Some(mut covered) = self.shared.covered.get().cloned() else {
+            return Ok(());
+        };
+        loop {
+            if *covered.borrow_and_update() >= upto {
+                return Ok(());
+            }
+            if let Some(error) = self.disk().failure() {
+                return Err(error);
+            }
+            match tokio::time::timeout(COVERED_LOOK, covered.changed()).await {
+                Ok(Err(_)) => return Err(DiskError::Closed),
+                Ok(Ok(())) | Err(_) => {}
+            }
+        }
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -336,6 +370,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let store = self.clone();
         let purged = async {
             self.disk().pass(Fault::RaftBeforePurge).await?;
+            self.covered(upto.index).await?;
             blocking(move || store.remove(..=upto.index, Some(upto))).await
         };
         purged

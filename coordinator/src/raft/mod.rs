@@ -190,6 +190,7 @@ fn open(config: &RaftConfig) -> Result<Stores, DiskError> {
         name: config.name.clone(),
         address: config.advertise.clone(),
     };
+    log.keep_until_covered(machine.covered());
     let links = Links::new(me, log.clone(), ground.clone())?;
     Ok(Stores {
         log,
@@ -351,7 +352,7 @@ impl Consensus {
         let confirm = async {
             loop {
                 match self.inner.raft.ensure_linearizable().await {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => return self.replayed().await,
                     Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
                         return Err(ProposeError::NotLeader(to.leader_node));
                     }
@@ -366,6 +367,18 @@ impl Consensus {
         self.check_running()?;
         let confirmed = tokio::time::timeout(timing::CONFIRM_DEADLINE, Box::pin(confirm)).await;
         confirmed.unwrap_or(Err(ProposeError::NotLeader(None)))
+    }
+
+    /// Waits until everything is applied that was on disk at the start. A leader that was away for
+    /// less than its lease goes on leading in its old term, and doesn't know which of its entries
+    /// it had acknowledged: the commit index on disk is behind.
+    async fn replayed(&self) -> Result<(), ProposeError> {
+        let mut applied = self.applied();
+        let enough = applied.wait_for(|index| *index >= self.inner.last_at_start);
+        match enough.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ProposeError::NotLeader(None)),
+        }
     }
 
     pub fn figures(&self) -> RaftFigures {

@@ -51,6 +51,8 @@ struct Shared {
     /// Never held across an await.
     image: RwLock<Image>,
     applied: watch::Sender<u64>,
+    /// Index of the last entry that the snapshot on disk covers.
+    covered: watch::Sender<u64>,
     disk: Disk,
     snapshot_bytes: AtomicU64,
 }
@@ -67,6 +69,7 @@ impl Machine {
             shared: Arc::new(Shared {
                 image: RwLock::default(),
                 applied: watch::Sender::new(0),
+                covered: watch::Sender::new(0),
                 disk,
                 snapshot_bytes: AtomicU64::new(0),
             }),
@@ -76,6 +79,7 @@ impl Machine {
                 .shared
                 .snapshot_bytes
                 .store(data.len() as u64, Ordering::Relaxed);
+            machine.cover(&meta);
             machine.show(&meta, parse(&data)?);
         }
         Ok(machine)
@@ -128,6 +132,19 @@ impl Machine {
         };
         drop(image);
         self.tell(meta.last_log_id);
+    }
+
+    pub(crate) fn covered(&self) -> watch::Receiver<u64> {
+        self.shared.covered.subscribe()
+    }
+
+    fn cover(&self, meta: &SnapshotMeta) {
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        self.shared.covered.send_if_modified(|covered| {
+            let more = index > *covered;
+            *covered = index.max(*covered);
+            more
+        });
     }
 
     fn tell(&self, last_applied: Option<LogId>) {
@@ -204,6 +221,7 @@ impl Machine {
             Ok(())
         })?;
         self.shared.snapshot_bytes.store(bytes, Ordering::Relaxed);
+        self.cover(meta);
         Ok(())
     }
 

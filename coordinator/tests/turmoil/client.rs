@@ -49,7 +49,7 @@ fn entry(name: &str) -> Vec<Command> {
 /// Until it is told to stop: mostly proposes where somebody leads, sometimes reads anywhere.
 pub async fn run(world: Arc<World>, history: Arc<History>, mut rng: Rng) {
     while !history.stop.load(Ordering::Relaxed) {
-        tokio::time::sleep(rng.ms(20, 90)).await;
+        tokio::time::sleep(rng.ms(40, 160)).await;
         match rng.below(4) {
             0 => read(&world, &history, &mut rng).await,
             _ => propose(&world, &history).await,

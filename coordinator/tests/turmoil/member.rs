@@ -20,7 +20,7 @@ use crate::disk::Disks;
 
 pub const PORT: u16 = 7000;
 /// So small that every run compacts its log many times.
-const SNAPSHOT_EVERY: u64 = 40;
+const SNAPSHOT_EVERY: u64 = 25;
 /// Longer than any run: the member is crashed while it waits.
 const FOR_EVER_MS: u64 = 3_600_000;
 

@@ -112,7 +112,7 @@ impl Run {
                 self.checker.look(&self.world);
                 self.supervise();
             }
-            if self.steps % 50 == 0 {
+            if self.steps % 100 == 0 {
                 self.checker.compare(&self.world);
             }
         }
