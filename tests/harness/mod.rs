@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod dataset;
+pub mod disk;
 pub mod dumps;
 pub mod lab;
 pub mod leftovers;
@@ -13,4 +14,5 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod server;
+pub mod site;
 pub mod wait;
