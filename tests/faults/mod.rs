@@ -3,11 +3,19 @@
 //! register in `kinds`. `large` is a job of two million rows in which something dies.
 
 mod dataset;
+mod hands;
 mod judge;
 mod large;
+mod network;
+mod outside;
 mod phase;
 mod pool;
+mod props;
+mod resources;
+mod rogue;
 mod scene;
+mod servers;
+mod statements;
 
 use phase::Phase;
 use scene::{Engine, Scene};
