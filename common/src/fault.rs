@@ -39,10 +39,10 @@ faults! {
     WorkerBeforeRollback = "worker-before-rollback": "T is given up, not rolled back.";
     WorkerAfterRollback = "worker-after-rollback": "T is rolled back, nobody knows.";
     // A partition, seen by its target.
-    TargetBeforeKill = "target-before-kill": "The session of an older epoch is known, not killed.";
-    TargetAfterKill = "target-after-kill": "The session of an older epoch is gone.";
-    TargetBeforeEnd = "target-before-end": "A prepared transaction of an older epoch is listed.";
-    TargetAfterEnd = "target-after-end": "It is committed or rolled back, nobody knows.";
+    TargetBeforeKill = "target-before-kill": "The session of an older epoch is known, not killed (SQLite has none).";
+    TargetAfterKill = "target-after-kill": "The session of an older epoch is gone (SQLite: never).";
+    TargetBeforeEnd = "target-before-end": "A prepared transaction of an older epoch is listed (SQLite has none).";
+    TargetAfterEnd = "target-after-end": "It is committed or rolled back, nobody knows (SQLite: never).";
     TargetBeforeFence = "target-before-fence": "Nothing older is left, the fence is not raised.";
     TargetAfterFence = "target-after-fence": "The fence is raised, T is not open.";
     TargetBeforeBooks = "target-before-books": "The load is counted, fence and ledger are not written.";
@@ -51,7 +51,7 @@ faults! {
     // The other units of work.
     WorkerBeforeTask = "worker-before-task": "A task was given, nothing is done.";
     WorkerAfterTask = "worker-after-task": "A task is done, nobody knows.";
-    InspectMidway = "inspect-midway": "The source is inspected, the target is not.";
+    InspectMidway = "inspect-midway": "The source is inspected, the target perhaps not.";
     InspectMidSample = "inspect-mid-sample": "Some tables are sampled.";
     CreateBeforeBooks = "create-before-books": "Fence and ledger are about to be made.";
     CreateAfterBooks = "create-after-books": "Fence and ledger are there, no table is.";

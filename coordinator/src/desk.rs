@@ -53,8 +53,10 @@ struct Session {
     directives: DirectivesSender,
     hello: Option<WorkerHello>,
     worker: Option<WorkerId>,
-    /// Its process said that it is about to stop.
+    /// Its process said that it is about to stop, and that nothing runs in it any more.
     stopping: bool,
+    /// `seq` of the newest report that was taken in: the worker lives by hearing it again.
+    heard: u64,
     sent: Option<(Instant, Vec<(Lease, bool)>)>,
 }
 
@@ -93,6 +95,7 @@ impl Desk {
                     hello: None,
                     worker: None,
                     stopping: false,
+                    heard: 0,
                     sent: None,
                 };
                 self.sessions.insert(session, fresh);
@@ -106,7 +109,7 @@ impl Desk {
     }
 
     fn end(&mut self, id: SessionId, now: Millis) {
-        self.unread.remove(&id);
+        let unread = self.unread.remove(&id);
         let Some(gone) = self.sessions.remove(&id) else {
             return;
         };
@@ -114,7 +117,7 @@ impl Desk {
         if self.sessions.values().any(|s| s.worker == Some(worker)) {
             return; // It has come back by another stream already.
         }
-        if gone.stopping {
+        if unread.map_or(gone.stopping, |last| says_goodbye(&last)) {
             self.left.push(worker);
         } else {
             self.detector.disconnected(worker, now);
@@ -189,7 +192,8 @@ impl Desk {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.hello = Some(report.hello.clone());
             session.worker = Some(worker);
-            session.stopping = report.draining;
+            session.stopping = says_goodbye(report);
+            session.heard = report.seq;
         }
         let progress = report.progress.iter().map(|p| (p.lease, *p)).collect();
         let seen = WorkerView {
@@ -247,6 +251,8 @@ impl Desk {
                 worker,
                 wanted: directive::directives(state, worker),
                 self_stop_ms: limits.self_stop_ms(),
+                heard: session.heard,
+                keep_ms: limits.keep_ms(),
             };
             let resource = |job| match state.job(job) {
                 Some(job) => job.spec.target.url.clone(),
@@ -257,4 +263,10 @@ impl Desk {
             session.sent = Some((now, outline));
         }
     }
+}
+
+/// Whether its sender may be struck off as soon as its stream ends. With units still running it
+/// counts on [`Limits::keep_ms`] like any other worker.
+fn says_goodbye(report: &Report) -> bool {
+    report.draining && report.running.is_empty()
 }

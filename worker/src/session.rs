@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use tonic::transport::Channel;
 
 use crate::dial::{self, Dialer, Link, Round};
+use crate::fresh::Pulse;
 use crate::metrics::resident_bytes;
 use crate::runner::Runner;
 use crate::task::{Shared, Stop};
@@ -36,6 +37,7 @@ pub struct Session {
     parts: Parts,
     dialer: Dialer,
     tick: Interval,
+    pulse: Pulse,
     /// Highest term heard; directives of an older one come from a leader that was.
     term: u64,
     heard_at: Instant,
@@ -67,6 +69,7 @@ impl Session {
             dialer: Dialer::new(parts.coordinators.clone(), parts.hello.incarnation),
             parts,
             tick,
+            pulse: Pulse::new(),
             term: 0,
             heard_at: Instant::now(),
             self_stop: None,
@@ -181,7 +184,12 @@ impl Session {
         self.parts
             .figures
             .send_if_modified(|figures| figures.worker.replace(worker) != Some(worker));
-        Some(self.parts.runner.take(directives.wanted))
+        let news = self.parts.runner.take(directives.wanted);
+        // After the runner: a unit that learns that all is well must have learnt that it isn't.
+        let fresh = &self.parts.shared.fresh;
+        self.pulse
+            .heard(directives.heard, directives.keep_ms, fresh);
+        Some(news)
     }
 
     /// One thing that happens whether or not somebody leads. Safe to drop while it waits.
@@ -242,11 +250,12 @@ impl Session {
         self.stop_at.is_some() && runner.is_idle() && said()
     }
 
-    fn say(&self, reports: &watch::Sender<v1::Report>) {
+    fn say(&mut self, reports: &watch::Sender<v1::Report>) {
         reports.send_replace(self.report());
     }
 
-    fn report(&self) -> v1::Report {
+    fn report(&mut self) -> v1::Report {
+        let seq = self.pulse.next();
         let runner = &self.parts.runner;
         let report = Report {
             hello: self.parts.hello.clone(),
@@ -255,6 +264,7 @@ impl Session {
             acks: runner.acks(),
             progress: runner.progress(),
             memory_bytes: resident_bytes(),
+            seq,
         };
         let jobs = runner.jobs();
         let contexts = &self.parts.shared.contexts;

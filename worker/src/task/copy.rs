@@ -44,17 +44,23 @@ pub async fn run(ctx: &TaskContext, spec: PartitionSpec, decided: Option<Epoch>)
         Ok(Voted::Committed(epoch)) => TaskContext::committed(epoch),
         Ok(Voted::Prepared(loaded)) => {
             ctx.say_prepared(loaded).await;
-            decide(ctx, writer).await
+            match faults::point(Fault::WorkerAfterAck).await {
+                Ok(()) => decide(ctx, writer).await,
+                // Given back in the same breath, as in `decide`.
+                Err(error) => give_up(ctx, &mut *writer, error).await,
+            }
         }
         Ok(Voted::Stopped) => {
             roll_back(ctx, &mut *writer).await;
             Ended::Said(Outcome::Released)
         }
-        Err(error) => {
-            roll_back(ctx, &mut *writer).await;
-            failed(error)
-        }
+        Err(error) => give_up(ctx, &mut *writer, error).await,
     }
+}
+
+async fn give_up(ctx: &TaskContext, writer: &mut dyn TargetWriter, error: Error) -> Ended {
+    roll_back(ctx, writer).await;
+    failed(error)
 }
 
 /// Commits what an earlier run of this lease prepared and left.
@@ -210,6 +216,7 @@ async fn read(
             let what = "the loader ended before the reader";
             return Err(Error::transient(Code::Internal, what));
         }
+        faults::point(Fault::WorkerMidRead).await?;
     }
 }
 
@@ -287,7 +294,13 @@ async fn commit_once(writer: &mut dyn TargetWriter) -> Result<()> {
 
 /// Best effort: what can't be rolled back dies with the session, or is ended by the next owner.
 async fn roll_back(ctx: &TaskContext, writer: &mut dyn TargetWriter) {
-    if let Err(error) = ctx.meter.timed(Wait::Target, writer.rollback()).await {
+    if let Err(error) = ctx.meter.timed(Wait::Target, roll_back_once(writer)).await {
         tracing::warn!(lease = %ctx.lease, %error, "rollback failed");
     }
+}
+
+async fn roll_back_once(writer: &mut dyn TargetWriter) -> Result<()> {
+    faults::point(Fault::WorkerBeforeRollback).await?;
+    writer.rollback().await?;
+    faults::point(Fault::WorkerAfterRollback).await
 }

@@ -2,6 +2,7 @@
 //! source's mark, and what stands in the job's way. Serves the task and [`crate::preview`].
 
 use common::code::{Code, ErrorClass, Failure};
+use common::fault::Fault;
 use common::job::{JobSpec, TargetMode};
 use common::limits;
 use common::naming;
@@ -11,6 +12,7 @@ use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::connector::{Connector, Error, Inspection, Occupied, Result, Role};
+use crate::faults;
 use crate::task::{TaskContext, shaped};
 
 const NAMES_SHOWN_MAX: usize = 10;
@@ -45,10 +47,12 @@ pub struct Seen {
 
 /// Asks both ends at once what they hold.
 pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec) -> Result<Seen> {
-    let inspecting = futures::future::join(
-        source.inspect(Role::Source, spec),
-        target.inspect(Role::Target, spec),
-    );
+    let at_source = async {
+        let inspection = source.inspect(Role::Source, spec).await?;
+        faults::point(Fault::InspectMidway).await?;
+        Ok(inspection)
+    };
+    let inspecting = futures::future::join(at_source, target.inspect(Role::Target, spec));
     let (mut at_source, at_target) = match inspecting.await {
         (Ok(at_source), Ok(at_target)) => (at_source, at_target),
         (Err(first), Err(second)) => return Err(both(first, second)),
@@ -202,14 +206,16 @@ async fn sample(
     slots: u32,
 ) -> Result<Vec<InspectedTable>> {
     let sampling = tables.into_iter().map(|table| async move {
-        match buckets_wanted(table.bytes_estimate, spec, slots) {
+        let sampled = match buckets_wanted(table.bytes_estimate, spec, slots) {
             // One bucket needs no bound.
-            ..=1 => Ok(InspectedTable {
+            ..=1 => InspectedTable {
                 schema: table,
                 key: KeySample::default(),
-            }),
-            buckets => source.sample(table, buckets).await,
-        }
+            },
+            buckets => source.sample(table, buckets).await?,
+        };
+        faults::point(Fault::InspectMidSample).await?;
+        Ok(sampled)
     });
     let sampled = stream::iter(sampling).buffered(limits::SAMPLES_AT_ONCE);
     sampled.try_collect().await

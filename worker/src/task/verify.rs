@@ -1,10 +1,12 @@
 //! Reads one table whole, at the target or again at the source, and says its digest. The state
 //! compares it with what was read while copying.
 
+use common::fault::Fault;
 use common::id::TableNo;
 use common::task::TaskResult;
 
 use crate::connector::{ReadRequest, Result};
+use crate::faults;
 use crate::meter::Wait;
 use crate::metrics::Side;
 use crate::task::TaskContext;
@@ -40,6 +42,7 @@ pub async fn run(ctx: &TaskContext, table: TableNo, at_source: bool) -> Result<T
         (fingerprint, _) = fingerprint.add(batch).await?;
         ctx.meter.add_rows(rows, bytes);
         ctx.shared.metrics.add_rows(Side::Read, rows, bytes);
+        faults::point(Fault::VerifyMidway).await?;
     }
     Ok(TaskResult::Digested(fingerprint.finish().digest))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::code::Code;
 use common::epoch::{Epoch, TxnId};
+use common::fault::Fault;
 use common::limits;
 use common::task::ResolveUnit;
 
@@ -14,6 +15,7 @@ use super::quote::text;
 use super::session::{Host, Purpose, Session};
 use super::xa::{self, Verdict};
 use crate::connector::{Error, ResolveWork, Result, Role};
+use crate::faults;
 
 /// What was ended.
 #[derive(Default)]
@@ -33,10 +35,13 @@ pub async fn run(host: &Host, work: ResolveWork) -> Result<(u32, u32)> {
         for unit in &work.units {
             settle(&mut session, books, &work, unit, &mut ended).await?;
         }
+        faults::point(Fault::ResolveMidway).await?;
     }
     sweep(&mut session, &work, deadline, &mut ended).await?;
     if let (true, Some(books)) = (work.drop_bookkeeping, &books) {
+        faults::point(Fault::ResolveBeforeForget).await?;
         books.forget(&mut session, &work.job).await?;
+        faults::point(Fault::ResolveAfterForget).await?;
     }
     Ok((ended.committed, ended.rolled_back))
 }

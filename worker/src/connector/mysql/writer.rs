@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass};
 use common::epoch::{Epoch, TxnId};
+use common::fault::Fault;
 use common::limits;
 use common::plan::{Loaded, TablePlan};
 use common::schema::CellForm;
@@ -21,6 +22,7 @@ use super::load::Load;
 use super::session::{Host, Purpose, Session};
 use super::xa::{self, Verdict};
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
+use crate::faults;
 
 /// How far T is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +91,9 @@ impl Writer {
                 return Err(Error::fenced(holder.epoch, claim.epoch));
             }
             if xa::same_life(holder.server_start, claim.server_start) {
+                faults::point(Fault::TargetBeforeKill).await?;
                 xa::kill(session, holder.session, deadline).await?;
+                faults::point(Fault::TargetAfterKill).await?;
             }
         }
         let mut left = false;
@@ -101,11 +105,14 @@ impl Writer {
                 true => Verdict::Commit,
                 false => Verdict::Rollback,
             };
+            faults::point(Fault::TargetBeforeEnd).await?;
             left |= !xa::end(session, &older, verdict).await?;
+            faults::point(Fault::TargetAfterEnd).await?;
         }
         if left || !self.listed(session).await?.is_empty() {
             return Ok(None);
         }
+        faults::point(Fault::TargetBeforeFence).await?;
         match books.raise(session, job, &unit, claim, false).await {
             Ok(Raised::Done) => {}
             Ok(Raised::Higher(epoch)) => return Err(Error::fenced(epoch, claim.epoch)),
@@ -114,6 +121,7 @@ impl Writer {
             Err(failed) if failed.number == LOCK_WAIT_TIMEOUT => return Ok(None),
             Err(failed) => return Err(failed.into()),
         }
+        faults::point(Fault::TargetAfterFence).await?;
         Ok(Some(match books.committed(session, &self.txn).await? {
             Some(epoch) => Recovered::Committed(epoch),
             None => Recovered::Absent,
@@ -162,6 +170,7 @@ impl Writer {
             return Err(gone());
         };
         let session = self.open_session()?;
+        faults::point(Fault::TargetBeforeBooks).await?;
         let update = format!(
             "UPDATE {} SET n = n + 1 WHERE job = '{}' AND unit = '{unit}' AND epoch = {}",
             books.fence, txn.job, txn.epoch.0
@@ -187,6 +196,7 @@ impl Writer {
             loaded.digest.sum
         );
         session.run(&insert).await?;
+        faults::point(Fault::TargetAfterBooks).await?;
         session.run(&format!("XA END {}", xa::xid(&txn))).await?;
         let prepare = format!("XA PREPARE {}", xa::xid(&txn));
         session
@@ -220,6 +230,8 @@ impl Writer {
             }
             if self.listed(&mut session).await?.contains(&self.txn) {
                 xa::end(&mut session, &self.txn, Verdict::Commit).await?;
+                // A lost answer changes nothing here: the ledger is asked again.
+                let _ = faults::point(Fault::TargetInDoubt).await;
             } else {
                 nowhere += 1;
             }
@@ -347,7 +359,8 @@ impl TargetWriter for Writer {
             && let Some(mut session) = self.session.take()
         {
             let ended = xa::end(&mut session, &self.txn, Verdict::Commit).await;
-            if matches!(ended, Ok(true)) {
+            let answer = faults::point(Fault::TargetInDoubt).await;
+            if matches!(ended, Ok(true)) && answer.is_ok() {
                 self.stage = Stage::Ended;
                 return Ok(());
             }

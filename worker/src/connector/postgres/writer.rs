@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::code::{Code, ErrorClass};
 use common::epoch::{Epoch, TxnId};
+use common::fault::Fault;
 use common::limits;
 use common::plan::{Loaded, TablePlan};
 use common::value::RowBatch;
@@ -23,6 +24,7 @@ use super::quote::{idents, qualified, text};
 use super::session::{Host, Purpose, Session};
 use super::types;
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
+use crate::faults;
 
 /// How far T is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +169,9 @@ impl Writer {
             if holder.epoch > claim.epoch {
                 return Err(Error::fenced(holder.epoch, claim.epoch));
             }
+            faults::point(Fault::TargetBeforeKill).await?;
             prepared::kill(session, holder.session, deadline).await?;
+            faults::point(Fault::TargetAfterKill).await?;
         }
         let mut left = false;
         for older in self.listed(session).await? {
@@ -178,11 +182,14 @@ impl Writer {
                 true => Verdict::Commit,
                 false => Verdict::Rollback,
             };
+            faults::point(Fault::TargetBeforeEnd).await?;
             left |= !prepared::end(session, &older, verdict).await?;
+            faults::point(Fault::TargetAfterEnd).await?;
         }
         if left || !self.listed(session).await?.is_empty() {
             return Ok(None);
         }
+        faults::point(Fault::TargetBeforeFence).await?;
         match books.raise(session, job, &unit, claim, false).await {
             Ok(Raised::Done) => {}
             Ok(Raised::Higher(epoch)) => return Err(Error::fenced(epoch, claim.epoch)),
@@ -191,6 +198,7 @@ impl Writer {
             Err(failed) if failed.sqlstate == LOCK_NOT_AVAILABLE => return Ok(None),
             Err(failed) => return Err(failed.into()),
         }
+        faults::point(Fault::TargetAfterFence).await?;
         Ok(Some(match books.committed(session, &self.txn).await? {
             Some(epoch) => Recovered::Committed(epoch),
             None => Recovered::Absent,
@@ -239,6 +247,7 @@ impl Writer {
             return Err(gone());
         };
         let session = self.open_session()?;
+        faults::point(Fault::TargetBeforeBooks).await?;
         // What is deferred to the commit is checked while the answer still decides something.
         let check = "SET CONSTRAINTS ALL IMMEDIATE";
         session
@@ -272,6 +281,7 @@ impl Writer {
             let what = format!("{txn}: the ledger did not take its row");
             return Err(Error::permanent(Code::TargetRejected, what));
         }
+        faults::point(Fault::TargetAfterBooks).await?;
         if durable(session) {
             let prepare = format!("PREPARE TRANSACTION {}", prepared::gid(&txn));
             session
@@ -290,10 +300,12 @@ impl Writer {
     async fn commit_here(&self, mut session: Session) -> bool {
         if durable(&session) {
             let ended = prepared::end(&mut session, &self.txn, Verdict::Commit).await;
-            return matches!(ended, Ok(true));
+            let answer = faults::point(Fault::TargetInDoubt).await;
+            return matches!(ended, Ok(true)) && answer.is_ok();
         }
         let commit = session.run_within("COMMIT", limits::BEGIN_DEADLINE_MS);
-        if commit.await.is_err() {
+        let (committed, answer) = (commit.await, faults::point(Fault::TargetInDoubt).await);
+        if committed.is_err() || answer.is_err() {
             return false;
         }
         let Some(books) = &self.books else {
@@ -325,6 +337,8 @@ impl Writer {
             }
             if self.listed(&mut session).await?.contains(&self.txn) {
                 prepared::end(&mut session, &self.txn, Verdict::Commit).await?;
+                // A lost answer changes nothing here: the ledger is asked again.
+                let _ = faults::point(Fault::TargetInDoubt).await;
             } else {
                 nowhere += 1;
             }

@@ -12,8 +12,8 @@ mod inspect;
 mod layout;
 mod mark;
 mod objects;
-
 mod reader;
+mod resolve;
 mod sample;
 mod session;
 mod shapes;
@@ -25,9 +25,8 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use common::code::Code;
-use common::epoch::{TxnId, Unit};
+use common::epoch::TxnId;
 use common::job::{Endpoint, JobSpec};
-use common::limits;
 use common::plan::{Plan, TablePlan};
 use common::schema::{EndpointFacts, Engine, InspectedTable, SourceMark, TableRef, TableSchema};
 
@@ -275,14 +274,7 @@ impl Connector for Sqlite {
         if !self.exists().await? {
             return Ok((0, 0));
         }
-        let mut session = self.open(Role::Target, Access::Write).await?;
-        let resolved = resolve(&mut session, &work).await;
-        if resolved.is_err() {
-            session.rollback().await?;
-        }
-        session.close().await;
-        // No transaction of an older epoch can be left: the write lock was ours.
-        resolved.map(|()| (0, 0))
+        resolve::run(&self.path, &work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {
@@ -302,19 +294,4 @@ async fn occupied(session: &mut Session, table: &str) -> Result<Occupied> {
         Some(_) => Occupied::HoldsRows,
         None => Occupied::Empty,
     })
-}
-
-/// Raises the fences in one transaction: having the write lock means that no older one is open.
-async fn resolve(session: &mut Session, work: &ResolveWork) -> Result<()> {
-    session.begin_write(limits::BEGIN_DEADLINE_MS).await?;
-    if fence::exists(session).await? && fence::knows(session, &work.job).await? {
-        for unit in &work.units {
-            let name = Unit::Partition(unit.partition).to_string();
-            fence::raise(session, &work.job, &name, unit.fence).await?;
-        }
-        if work.drop_bookkeeping {
-            fence::forget(session, &work.job).await?;
-        }
-    }
-    session.commit().await
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::code::Code;
 use common::epoch::{Epoch, TxnId, Unit};
+use common::fault::Fault;
 use common::limits;
 use common::plan::{Loaded, TablePlan};
 use common::schema::{CanonicalType, CellForm};
@@ -20,6 +21,7 @@ use super::fence;
 use super::session::{Access, Session, quote};
 use super::types::Affinity;
 use crate::connector::{Error, Recovered, Result, Role, TargetWriter};
+use crate::faults;
 
 /// Parameters of one INSERT: few enough for SQLite's 32,766, many enough that the way to SQLite's
 /// thread and back is shared by some hundred cells.
@@ -86,9 +88,13 @@ impl Writer {
             if let Some(epoch) = fence::committed(session, &self.txn).await? {
                 return Ok(Recovered::Committed(epoch));
             }
+            if !last {
+                faults::point(Fault::TargetBeforeFence).await?;
+            }
             fence::raise(session, &self.txn.job, &self.unit, self.txn.epoch).await?;
             if !last {
                 session.commit().await?;
+                faults::point(Fault::TargetAfterFence).await?;
             }
         }
         Ok(Recovered::Absent)
@@ -127,8 +133,10 @@ impl Writer {
         let Some(session) = &mut self.session else {
             return Err(Error::permanent(Code::Internal, "no open transaction"));
         };
+        faults::point(Fault::TargetBeforeBooks).await?;
         fence::count(session, &self.txn.job, &self.unit, self.txn.epoch).await?;
-        fence::record(session, &self.txn, loaded).await
+        fence::record(session, &self.txn, loaded).await?;
+        faults::point(Fault::TargetAfterBooks).await
     }
 
     /// What the file itself says: whether T's ledger row is there.
@@ -189,7 +197,9 @@ impl TargetWriter for Writer {
                 let Some(session) = &mut self.session else {
                     return Err(Error::permanent(Code::Internal, "no open transaction"));
                 };
-                if let Err(error) = session.commit().await {
+                let committed = session.commit().await;
+                let answer = faults::point(Fault::TargetInDoubt).await;
+                if let Err(error) = committed.and(answer) {
                     // Whether it came through is asked of the file, once nobody can still do it.
                     self.rollback().await?;
                     self.stage = Stage::Idle;
