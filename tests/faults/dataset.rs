@@ -22,6 +22,11 @@ pub fn statements(kind: Kind) -> Vec<String> {
     let mut all = tables(kind);
     all.extend(rows(kind));
     all.extend(objects(kind));
+    // Estimates decide into how many partitions a table is cut.
+    all.push(match kind {
+        Kind::Mariadb | Kind::Mysql9 => "ANALYZE TABLE reading".to_owned(),
+        _ => "ANALYZE".to_owned(),
+    });
     all
 }
 

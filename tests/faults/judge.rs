@@ -57,7 +57,7 @@ pub fn events(status: &Value, events: &[Value]) {
                 let before = committed.insert(partition, epoch);
                 assert_eq!(before, None, "committed twice: {event}");
                 let decision = decided.get(&(partition, epoch)).map(String::as_str);
-                assert_eq!(decision, Some("\"Commit\""), "without a decision: {event}");
+                assert_eq!(decision, Some("\"commit\""), "without a decision: {event}");
             }
             _ => {}
         }

@@ -4,13 +4,21 @@
 
 mod dataset;
 mod failover;
+mod hands;
 mod judge;
 mod large;
+mod network;
+mod outside;
 mod phase;
 mod points;
 mod pool;
+mod props;
+mod resources;
+mod rogue;
 mod scene;
+mod servers;
 mod staging;
+mod statements;
 
 use phase::Phase;
 use scene::{Engine, Scene};
