@@ -2,6 +2,7 @@
 //! classified here. After a failed write nothing is written any more: the page cache no longer
 //! tells what is on the disk, and a later fsync may report success for pages it lost.
 
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -73,6 +74,14 @@ through_redb_error!(
 impl DiskError {
     pub(crate) fn damaged(what: impl std::fmt::Display) -> Self {
         DiskError::Damaged(what.to_string())
+    }
+
+    /// Names the damaged file.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            DiskError::Damaged(what) => DiskError::Damaged(format!("{}: {what}", path.display())),
+            other => other,
+        }
     }
 
     /// As the consensus library wants it; it stops the node on any of these.
@@ -156,6 +165,42 @@ fn make(builder: &redb::Builder, path: &Path) -> Result<Database, DiskError> {
     Ok(database)
 }
 
+/// After a crash the store believes the bit that says which of two commits is the last. That bit has
+/// no checksum. If the other commit is newer, the store is told to look for itself: it takes the
+/// newer one if every page of it is whole (nobody was told of it, or the bit was damaged), and the
+/// older one otherwise (the crash came while the newer was written).
+fn trust_the_newer_commit(path: &Path) -> std::io::Result<()> {
+    const FLAGS: usize = 9;
+    const PRIMARY: u8 = 1;
+    const RECOVERY: u8 = 2;
+    const TWO_PHASE: u8 = 4;
+    const SLOT: usize = 64;
+    const SLOT_BYTES: usize = 128;
+    const TRANSACTION: usize = 104;
+    let mut file = std::fs::File::options().read(true).write(true).open(path)?;
+    if file.try_lock().is_err() {
+        // Another process works with it; the store will say so.
+        return Ok(());
+    }
+    let mut header = [0; SLOT + 2 * SLOT_BYTES];
+    if file.read_exact(&mut header).is_err() {
+        return Ok(());
+    }
+    let commit = |slot: usize| {
+        let at = SLOT + slot * SLOT_BYTES + TRANSACTION;
+        header[at..at + 8].try_into().map_or(0, u64::from_le_bytes)
+    };
+    let flags = header[FLAGS];
+    let primary = usize::from(flags & PRIMARY != 0);
+    let unsure = flags & (RECOVERY | TWO_PHASE) == RECOVERY | TWO_PHASE;
+    if unsure && commit(primary ^ 1) > commit(primary) {
+        file.seek(std::io::SeekFrom::Start(FLAGS as u64))?;
+        file.write_all(&[flags & !TWO_PHASE])?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
 impl Disk {
     pub(crate) fn open(
         path: &Path,
@@ -165,11 +210,17 @@ impl Disk {
     ) -> Result<Disk, DiskError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = match &ground.open_file {
-            Some(open) => open(path, &builder)?,
-            None if path.exists() => builder.open(path)?,
-            None => make(&builder, path)?,
-        };
+        // Every page, every time: a page that isn't what was written must not be believed later.
+        builder.set_check_integrity_on_open(true);
+        let opened = caught(|| match &ground.open_file {
+            Some(open) => Ok(open(path, &builder)?),
+            None if path.exists() => {
+                trust_the_newer_commit(path).map_err(redb::Error::Io)?;
+                Ok(builder.open(path)?)
+            }
+            None => make(&builder, path),
+        });
+        let database = opened.map_err(|error| error.in_file(path))?;
         Ok(Disk {
             path: path.to_owned(),
             database: RwLock::new(Some(database)),
@@ -184,7 +235,7 @@ impl Disk {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, DiskError>,
     ) -> Result<T, DiskError> {
-        let done = self.try_read(read);
+        let done = caught(|| self.try_read(read)).map_err(|error| error.in_file(&self.path));
         if let Err(error) = &done {
             self.poison.set(error);
         }
@@ -208,7 +259,7 @@ impl Disk {
         if let Some(error) = self.poison.get() {
             return Err(error.clone());
         }
-        let done = self.try_write(write);
+        let done = caught(|| self.try_write(write)).map_err(|error| error.in_file(&self.path));
         if let Err(error) = &done {
             self.poison.set(error);
         }
@@ -223,6 +274,10 @@ impl Disk {
         let database = guard.as_ref().ok_or(DiskError::Closed)?;
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
+        // A second fsync. With one, a crash leaves it open whether the last commit is torn or was
+        // damaged later, and the store would go back to the one before: a vote or an acknowledged
+        // entry less, without a word (coordinator/tests/disk).
+        transaction.set_two_phase_commit(true);
         let value = write(&transaction)?;
         let started = Instant::now();
         transaction.commit()?;
@@ -246,6 +301,11 @@ impl Disk {
         Err(lost)
     }
 
+    /// The file, as errors name it.
+    pub(crate) fn name(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
     /// Bytes of the file.
     pub(crate) fn file_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
@@ -259,6 +319,19 @@ impl Disk {
             .unwrap_or_else(PoisonError::into_inner);
         drop(guard.take());
     }
+}
+
+/// The store ends in a panic at some damage that its own check didn't see.
+fn caught<T>(work: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().map(String::as_str);
+        let what = what.or(panic.downcast_ref::<&str>().copied());
+        Err(DiskError::Damaged(format!(
+            "the store gave up: {}",
+            what.unwrap_or("no reason given")
+        )))
+    })
 }
 
 /// Runs disk work off the async threads.

@@ -278,7 +278,56 @@ fn put(transaction: &WriteTransaction, key: &str, body: &[u8]) -> Result<(), Dis
 
 fn entry(index: u64, record: &[u8]) -> Result<LogEntry, DiskError> {
     let body = unseal(&format!("log entry {index}"), record)?;
-    decode(body).map_err(|error| DiskError::Damaged(format!("log entry {index}: {error}")))
+    let entry: LogEntry =
+        decode(body).map_err(|error| DiskError::Damaged(format!("log entry {index}: {error}")))?;
+    match entry.log_id.index == index {
+        true => Ok(entry),
+        false => Err(DiskError::Damaged(format!(
+            "entry {} stands in the place of log entry {index}",
+            entry.log_id.index
+        ))),
+    }
+}
+
+/// Reads the whole log once: every record is whole and none is missing, and what stands beside the
+/// log fits it. `snapshot`: up to where the state on disk reaches. Blocks.
+pub(crate) fn check(log: &LogStore, snapshot: Option<LogId>) -> Result<(), DiskError> {
+    let damaged = |what: String| Err(DiskError::Damaged(format!("{}: {what}", log.disk().name())));
+    let (purged, vote): (Option<LogId>, Option<Vote>) = (log.meta(PURGED)?, log.meta(VOTE)?);
+    let mut last = purged;
+    log.disk().read(|transaction| {
+        for row in transaction.open_table(LOG)?.iter()? {
+            let (index, record) = row?;
+            let next = last.map_or(0, |last| last.index + 1);
+            if index.value() != next {
+                return Err(DiskError::Damaged(format!("log entry {next} is missing")));
+            }
+            last = Some(entry(index.value(), record.value())?.log_id);
+        }
+        Ok(())
+    })?;
+    if purged > snapshot {
+        let (from, upto) = (
+            purged.map_or(0, |id| id.index),
+            snapshot.map_or(0, |id| id.index),
+        );
+        return damaged(format!(
+            "entries up to {from} are gone, and the snapshot beside it reaches to {upto}"
+        ));
+    }
+    if last.is_none() && snapshot.is_some() {
+        return damaged("it is empty, and the snapshot beside it is not".to_owned());
+    }
+    let Some(last) = last else { return Ok(()) };
+    let term = vote.map_or(0, |vote| vote.leader_id().get_term());
+    if term < last.leader_id.get_term() {
+        return damaged(format!("a vote of term {term} is older than entry {last}"));
+    }
+    let cluster: Option<String> = log.meta(CLUSTER)?;
+    match cluster {
+        Some(_) => Ok(()),
+        None => damaged("it has entries, and belongs to no cluster".to_owned()),
+    }
 }
 
 /// The range as owned bounds, so that it can go to another thread.

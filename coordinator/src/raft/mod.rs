@@ -112,7 +112,11 @@ fn known(leader: &Option<Peer>) -> String {
 pub enum StartError {
     #[error("another process works with {0}")]
     DirBusy(PathBuf),
-    #[error("the state directory is damaged: {0}")]
+    /// What it was acknowledged is not all here; nothing of it is served.
+    #[error(
+        "the state directory is damaged: {0}; restore it from a copy, or, where other coordinators \
+         have the same, remove the directory and start again: they hand it everything"
+    )]
     Damaged(String),
     #[error("the state directory is full: {0}")]
     Full(String),
@@ -190,6 +194,7 @@ fn open(config: &RaftConfig) -> Result<Stores, DiskError> {
         name: config.name.clone(),
         address: config.advertise.clone(),
     };
+    log_store::check(&log, machine.last_applied())?;
     log.keep_until_covered(machine.covered());
     let links = Links::new(me, log.clone(), ground.clone())?;
     Ok(Stores {

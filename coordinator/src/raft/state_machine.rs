@@ -80,7 +80,8 @@ impl Machine {
                 .snapshot_bytes
                 .store(data.len() as u64, Ordering::Relaxed);
             machine.cover(&meta);
-            machine.show(&meta, parse(&data)?);
+            let state = parse(&data).map_err(|error| error.in_file(path))?;
+            machine.show(&meta, state);
         }
         Ok(machine)
     }
@@ -132,6 +133,16 @@ impl Machine {
         };
         drop(image);
         self.tell(meta.last_log_id);
+    }
+
+    /// The last entry of the loaded snapshot or applied since.
+    pub(crate) fn last_applied(&self) -> Option<LogId> {
+        let image = self
+            .shared
+            .image
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        image.last_applied
     }
 
     pub(crate) fn covered(&self) -> watch::Receiver<u64> {
