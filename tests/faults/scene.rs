@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::judge;
 use super::phase::Phase;
 pub use super::pool::{Engine, Servers};
+use super::props::{self, Props, Wanted};
 use super::{dataset, pool};
 use crate::harness::cluster::Cluster;
 use crate::harness::lab::Database;
@@ -35,15 +36,22 @@ pub struct Builder {
     lease_ms: u64,
     slots: u32,
     more: String,
+    wanted: Wanted,
 }
 
 /// A job under way.
 pub struct Scene {
+    /// First, so that the cluster's directory can be removed: nothing is mounted there any more.
+    pub props: Props,
     pub engine: Engine,
+    /// The job's name.
+    pub job: String,
     pub cluster: Cluster,
     /// As the test reaches them: past the proxies.
     pub source: Database,
     pub target: Database,
+    /// As the job knows them.
+    urls: (String, String),
     pub servers: Servers,
     /// Between the workers and the source, where it was asked for.
     pub to_source: Option<Proxy>,
@@ -53,6 +61,8 @@ pub struct Scene {
     content: String,
     started: Instant,
     struck_ms: Option<u64>,
+    /// The servers don't go back into the pool.
+    own_target: bool,
 }
 
 /// What a scene measured.
@@ -123,14 +133,25 @@ impl Builder {
         self
     }
 
+    /// What it has beside its servers.
+    pub fn with(mut self, wanted: Wanted) -> Builder {
+        self.wanted = wanted;
+        self
+    }
+
     /// Starts everything and submits the job; None when MySQL 9 is off.
     pub async fn start(self) -> Option<Scene> {
         let mut cluster = Cluster::planned(self.coordinators);
-        let lent = pool::lend(self.engine, cluster.dir.path()).await?;
+        let props = Props::make(self.wanted, &mut cluster)?;
+        let mut lent = pool::lend(self.engine, cluster.dir.path()).await?;
+        let own_target = props.swap_target(self.engine, &mut lent).await;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let target = match self.engine {
             Engine::Sqlite => {
-                let path = cluster.dir.file("target.db");
+                let path = match &props.target_disk {
+                    Some(disk) => disk.path().join("target.db").display().to_string(),
+                    None => cluster.dir.file("target.db"),
+                };
                 Database {
                     kind: self.engine.kind(),
                     url: format!("sqlite:{path}"),
@@ -155,6 +176,8 @@ impl Builder {
         cluster.until_workers(self.workers).await;
         let mut scene = Scene {
             engine: self.engine,
+            job: JOB.to_owned(),
+            urls: (String::new(), String::new()),
             cluster,
             source: lent.source,
             target,
@@ -165,6 +188,8 @@ impl Builder {
             content: lent.content,
             started: Instant::now(),
             struck_ms: None,
+            own_target,
+            props,
             servers: lent.servers,
         };
         self.submit(&mut scene).await;
@@ -181,15 +206,16 @@ impl Builder {
             target = target.replace(&to.port().to_string(), &b.port.to_string());
             (scene.to_source, scene.to_target) = (Some(a), Some(b));
         }
-        let mode = match &self.mode {
-            Some(mode) => format!("mode = \"{mode}\"\n"),
-            None => String::new(),
-        };
-        // The target's table is the last one before what is added.
-        let more = format!("{mode}{}{}", dataset::CHUNKS, self.more);
+        if self.wanted.user
+            && let (Some(from), Some(to)) = (&scene.servers.source, &scene.servers.target)
+        {
+            props::make_user((from, &scene.source), (to, &scene.target)).await;
+            (source, target) = (props::as_user(&source), props::as_user(&target));
+        }
+        scene.urls = (source, target);
         scene.started = Instant::now();
-        let applied = scene.cluster.apply(JOB, &source, &target, &more).await;
-        applied.expect_ok();
+        let mode = self.mode.clone();
+        scene.apply(mode.as_deref(), &self.more).await;
     }
 
     fn faults_of(&self, worker: &str) -> String {
@@ -205,6 +231,38 @@ impl Builder {
 }
 
 impl Scene {
+    /// Submits the job.
+    async fn apply(&self, mode: Option<&str>, more: &str) {
+        let mode = match mode {
+            Some(mode) => format!("mode = \"{mode}\"\n"),
+            None => String::new(),
+        };
+        // The target's table is the last one before what is added.
+        let more = format!("{mode}{}{more}", dataset::CHUNKS);
+        let (source, target) = &self.urls;
+        let applied = self.cluster.apply(&self.job, source, target, &more).await;
+        applied.expect_ok();
+    }
+
+    /// The source was changed on purpose: what is to be copied is what it is now. The pair isn't
+    /// used again.
+    pub async fn source_changed(&mut self) {
+        self.content = pool::content(&self.source).await;
+        self.own_target = true;
+    }
+
+    /// What the page of an error tells: the job is cancelled, and a new one makes everything anew.
+    pub async fn recreate(&mut self) {
+        self.cluster.sterna(&["cancel", "-j", &self.job]).ok().await;
+        let job = self.job.as_str();
+        let cancelled = |status: &serde_json::Value| status["phase"] == "Cancelled";
+        self.cluster
+            .until_status(job, "its end", DONE, cancelled)
+            .await;
+        self.job = format!("{}-again", self.job);
+        self.apply(Some("recreate"), "").await;
+    }
+
     pub fn builder(engine: Engine) -> Builder {
         Builder {
             engine,
@@ -218,6 +276,7 @@ impl Scene {
             lease_ms: 2_000,
             slots: 4,
             more: String::new(),
+            wanted: Wanted::default(),
         }
     }
 
@@ -256,14 +315,14 @@ impl Scene {
 
     /// The job completes, and everything is as it should be.
     pub async fn finish(self) -> Report {
-        let finished = self.cluster.wait_completed(JOB, DONE).await;
+        let finished = self.cluster.wait_completed(&self.job, DONE).await;
         if finished.code != 0 {
-            let status = self.cluster.status(JOB).await;
+            let status = self.cluster.status(&self.job).await;
             panic!("{finished}\n{status:#}");
         }
         let wall = self.started.elapsed();
-        let status = self.cluster.status(JOB).await;
-        let events = self.cluster.events(JOB).await;
+        let status = self.cluster.status(&self.job).await;
+        let events = self.cluster.events(&self.job).await;
         judge::status(&status);
         judge::events(&status, &events);
         judge::databases(&self.source, &self.target).await;
@@ -285,7 +344,10 @@ impl Scene {
             content: self.content,
             engine: self.engine,
         };
-        lent.give_back(&self.target).await;
+        match self.own_target {
+            true => drop(lent),
+            false => lent.give_back(&self.target).await,
+        }
         report
     }
 
@@ -306,7 +368,7 @@ impl Scene {
     pub async fn expect_stopped(&self, code: &str) -> serde_json::Value {
         let status = self
             .cluster
-            .until_status(JOB, "the job to stop", DONE, |status| {
+            .until_status(&self.job, "the job to stop", DONE, |status| {
                 ["Failed", "Completed", "Cancelled"]
                     .iter()
                     .any(|end| status["phase"] == *end)
@@ -319,6 +381,6 @@ impl Scene {
 
     /// The user's command after the cause was removed.
     pub async fn resume(&self) {
-        self.cluster.sterna(&["resume", "-j", JOB]).ok().await;
+        self.cluster.sterna(&["resume", "-j", &self.job]).ok().await;
     }
 }

@@ -24,6 +24,8 @@ pub struct Coordinator {
     pub name: String,
     pub address: String,
     pub http: String,
+    /// The network namespace it lives in, where it isn't the machine's.
+    pub netns: Option<String>,
     pub process: Option<Running>,
 }
 
@@ -104,7 +106,11 @@ impl Cluster {
         let expect = self.coordinators.len().to_string();
         let coordinator = &self.coordinators[index];
         let data = self.dir.file(&coordinator.name);
-        let sterna = Sterna::new(self.dir.path(), &["coordinator"])
+        let sterna = match &coordinator.netns {
+            Some(netns) => Sterna::within(netns, self.dir.path(), &["coordinator"]),
+            None => Sterna::new(self.dir.path(), &["coordinator"]),
+        };
+        let sterna = sterna
             .args(&["--name", &coordinator.name, "--data-dir", &data])
             .args(&[
                 "--listen",
@@ -348,6 +354,7 @@ impl Coordinator {
             name: format!("c{number}"),
             address: format!("127.0.0.1:{}", free_port()),
             http: format!("127.0.0.1:{}", free_port()),
+            netns: None,
             process: None,
         }
     }
