@@ -9,6 +9,8 @@ use crate::harness::lab::Kind;
 /// Rows of the bigger table.
 pub const READINGS: u64 = 30_000;
 /// Cuts it into about thirty partitions.
+pub const PARTITION: &str = "128KiB";
+/// The same in a job file.
 pub const CHUNKS: &str = "[chunk]\npartition_bytes = \"128KiB\"\nbucket_bytes = \"32KiB\"\n";
 
 const CUSTOMERS: u64 = 300;

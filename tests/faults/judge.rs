@@ -1,14 +1,17 @@
 //! The judgement of a scene: the job's own account of itself, its events, and both databases. Shares
 //! no code with the product.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::cluster::Cluster;
 use crate::harness::dumps;
 use crate::harness::lab::Database;
 use crate::harness::oracle::values;
+use crate::harness::process::Sterna;
+use crate::harness::wait::{secs, until};
 
 /// Completed, verified, every partition committed.
 pub fn status(status: &Value) {
@@ -74,12 +77,51 @@ pub async fn databases(source: &Database, target: &Database) {
     dumps::assert_same(source, target, &[]).await;
 }
 
-/// From `struck` (Unix time) to the first progress after it.
+/// Every coordinator that runs tells the same events: their applied states are one.
+pub async fn same_everywhere(cluster: &Cluster, job: &str) {
+    let running = cluster.coordinators.iter().filter(|c| c.process.is_some());
+    let running: Vec<&str> = running.map(|c| c.address.as_str()).collect();
+    until(
+        "the coordinators to agree on what happened",
+        secs(30),
+        || async {
+            let mut answers = Vec::new();
+            for address in &running {
+                let args = ["events", "-j", job, "-o", "json", "-C", address];
+                answers.push(Sterna::new(cluster.dir.path(), &args).ok().await.stdout);
+            }
+            let ended = |answer: &String| answer.contains("\"to\":\"Completed\"");
+            (answers.windows(2).all(|pair| pair[0] == pair[1]) && answers.iter().all(ended))
+                .then_some(())
+        },
+    )
+    .await;
+}
+
+/// From `struck` (Unix time) until every unit that was in flight then had got on: it was done, or
+/// given to somebody again. None = none was in flight.
 pub fn recovery(events: &[Value], struck: u64) -> Option<Duration> {
-    let progress = ["committed", "task_done", "phase_changed"];
-    let after = events.iter().find(|event| {
-        event["at_ms"].as_u64() >= Some(struck) && progress.iter().any(|p| event["event"] == *p)
-    });
-    let at = after?["at_ms"].as_u64()?;
-    Some(Duration::from_millis(at - struck))
+    let mut in_flight: BTreeSet<String> = BTreeSet::new();
+    let mut last = None;
+    for event in events {
+        let unit = match (&event["partition"], &event["task"]) {
+            (Value::Null, Value::Null) => continue,
+            (Value::Null, task) => format!("task {task}"),
+            (partition, _) => format!("partition {partition}"),
+        };
+        let at = event["at_ms"].as_u64().unwrap_or_default();
+        let kind = event["event"].as_str().unwrap_or_default();
+        let starts = kind == "assigned" || kind == "task_assigned";
+        let ends = kind == "committed" || kind == "task_done";
+        if at < struck {
+            if starts {
+                in_flight.insert(unit);
+            } else if ends {
+                in_flight.remove(&unit);
+            }
+        } else if (starts || ends) && in_flight.remove(&unit) {
+            last = Some(at - struck);
+        }
+    }
+    last.map(Duration::from_millis)
 }

@@ -3,15 +3,19 @@
 //! register in `kinds`. `large` is a job of two million rows in which something dies.
 
 mod dataset;
+mod embedded;
 mod failover;
 mod hands;
 mod judge;
+mod kinds;
 mod large;
+mod matrix;
 mod network;
 mod outside;
 mod phase;
 mod points;
 mod pool;
+mod processes;
 mod props;
 mod resources;
 mod rogue;
@@ -19,6 +23,7 @@ mod scene;
 mod servers;
 mod staging;
 mod statements;
+mod tally;
 
 use phase::Phase;
 use scene::{Engine, Scene};

@@ -186,7 +186,12 @@ pub fn cells() -> Vec<(&'static Outside, Engine, Phase)> {
     let mut all = Vec::new();
     for outside in ALL {
         for engine in outside.engines {
-            all.extend(outside.phases.iter().map(|phase| (outside, *engine, *phase)));
+            all.extend(
+                outside
+                    .phases
+                    .iter()
+                    .map(|phase| (outside, *engine, *phase)),
+            );
         }
     }
     all

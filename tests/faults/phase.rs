@@ -2,6 +2,8 @@
 
 use common::fault::Fault;
 
+use super::pool::Engine;
+
 /// Where a job stands when a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -55,6 +57,23 @@ impl Phase {
             Phase::Verify => &[Fault::VerifyMidway],
             Phase::Resolve => &[Fault::ResolveMidway],
         }
+    }
+
+    /// Whether a job of that engine passes through it.
+    pub fn exists_in(self, engine: Engine) -> bool {
+        match self {
+            // Constraints of a SQLite table are part of its definition.
+            Phase::ForeignKeys => engine != Engine::Sqlite,
+            _ => true,
+        }
+    }
+
+    /// Whether its point is passed once per partition.
+    pub fn is_copying(self) -> bool {
+        matches!(
+            self,
+            Phase::Load | Phase::Prepared | Phase::Acked | Phase::Commit
+        )
     }
 
     pub fn name(self) -> String {

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mysql_async::prelude::Queryable;
 use tokio::sync::OnceCell;
@@ -223,6 +224,22 @@ impl Lent {
         };
         server.drop_database(&target.name).await;
         POOL.lock().expect("never held across a panic").push(self);
+    }
+}
+
+/// A name for a target database.
+pub fn fresh_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("copy_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asserts that nothing of ours is left at either end.
+pub async fn assert_clean(servers: &Servers, source: &Database, target: &Database) {
+    for (server, database) in [(&servers.source, source), (&servers.target, target)] {
+        match server {
+            Some(server) => server.assert_clean(database).await,
+            None => leftovers::none_in_sqlite(&database.name).await,
+        }
     }
 }
 

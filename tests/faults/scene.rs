@@ -1,7 +1,6 @@
 //! A scene: two servers, a cluster, a job that stands at a phase, and the judgement at its end. Which
 //! fault strikes is not its business: see `kinds`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::judge;
@@ -20,8 +19,6 @@ pub const JOB: &str = "shop";
 /// From its submission, or from the end of the disturbance, to the end of a job.
 const DONE: Duration = Duration::from_secs(120);
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
 /// A scene that is being put together.
 #[derive(Clone)]
 pub struct Builder {
@@ -29,6 +26,7 @@ pub struct Builder {
     coordinators: usize,
     workers: usize,
     hold: Option<(Phase, u64)>,
+    nth: u32,
     armed: Vec<(String, String)>,
     coordinator_fault: String,
     proxies: bool,
@@ -98,6 +96,12 @@ impl Builder {
         self
     }
 
+    /// At which pass through the point the phase is held, for points that are passed per partition.
+    pub fn nth(mut self, nth: u32) -> Builder {
+        self.nth = nth;
+        self
+    }
+
     /// Further faults of one worker, as STERNA_FAULT takes them.
     pub fn worker_env(mut self, worker: &str, fault: &str) -> Builder {
         self.armed.push((worker.to_owned(), fault.to_owned()));
@@ -145,7 +149,6 @@ impl Builder {
         let props = Props::make(self.wanted, &mut cluster)?;
         let mut lent = pool::lend(self.engine, cluster.dir.path()).await?;
         let own_target = props.swap_target(self.engine, &mut lent).await;
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let target = match self.engine {
             Engine::Sqlite => {
                 let path = match &props.target_disk {
@@ -158,7 +161,7 @@ impl Builder {
                     name: path,
                 }
             }
-            _ => lent.target(&format!("copy_{number}")).await,
+            _ => lent.target(&pool::fresh_name()).await,
         };
         cluster.slots = self.slots;
         let lease = self.lease_ms.to_string();
@@ -222,7 +225,7 @@ impl Builder {
         let mut all = Vec::new();
         if let Some((phase, ms)) = self.hold {
             let points = phase.points().iter();
-            all.extend(points.map(|point| format!("{point}=stall:{ms}")));
+            all.extend(points.map(|point| format!("{point}=stall:{ms}@{}", self.nth)));
         }
         let own = self.armed.iter().filter(|(name, _)| name == worker);
         all.extend(own.map(|(_, fault)| fault.clone()));
@@ -269,6 +272,7 @@ impl Scene {
             coordinators: 3,
             workers: 2,
             hold: None,
+            nth: 1,
             armed: Vec::new(),
             coordinator_fault: String::new(),
             proxies: false,
@@ -306,6 +310,26 @@ impl Scene {
         .await
     }
 
+    /// Waits until another process than `first` stands at the point; None = the job completed
+    /// without.
+    pub async fn reached_again(&self, first: &str) -> Option<String> {
+        let points = self.phase.expect("the scene holds a phase").points();
+        until("another worker at the point", DONE, || async {
+            let others = self.cluster.workers.iter().filter(|w| w.name != first);
+            let stands = |said: String| {
+                let mut lines = said.lines().filter(|line| line.contains("fault point"));
+                lines.any(|line| points.iter().any(|point| line.contains(point.as_str())))
+            };
+            let found = { others }.find(|w| stands(w.err()) || stands(w.out()));
+            if let Some(worker) = found {
+                return Some(Some(worker.name.clone()));
+            }
+            let status = self.cluster.try_json(&["status", "-j", &self.job]).await?;
+            (status["phase"] == "Completed").then_some(None)
+        })
+        .await
+    }
+
     /// To be called when the fault strikes: recovery is measured from here.
     pub fn mark_strike(&mut self) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -324,6 +348,7 @@ impl Scene {
         let status = self.cluster.status(&self.job).await;
         let events = self.cluster.events(&self.job).await;
         judge::status(&status);
+        judge::same_everywhere(&self.cluster, &self.job).await;
         judge::events(&status, &events);
         judge::databases(&self.source, &self.target).await;
         assert_eq!(
@@ -331,7 +356,7 @@ impl Scene {
             self.content,
             "the source was changed"
         );
-        self.no_leftovers().await;
+        pool::assert_clean(&self.servers, &self.source, &self.target).await;
         let report = Report {
             redone: status["partitions"]["redone"].as_u64().expect("a count"),
             partitions: status["partitions"]["total"].as_u64().expect("a count"),
@@ -349,19 +374,6 @@ impl Scene {
             false => lent.give_back(&self.target).await,
         }
         report
-    }
-
-    async fn no_leftovers(&self) {
-        let pairs = [
-            (&self.servers.source, &self.source),
-            (&self.servers.target, &self.target),
-        ];
-        for (server, database) in pairs {
-            match server {
-                Some(server) => server.assert_clean(database).await,
-                None => crate::harness::leftovers::none_in_sqlite(&database.name).await,
-            }
-        }
     }
 
     /// The job stops with this error's code; `resume` goes on when its cause is gone.

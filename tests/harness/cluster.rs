@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     /// The name of the leader, asked of `address` alone.
-    async fn leader_by(&self, address: &str) -> Option<String> {
+    pub async fn leader_by(&self, address: &str) -> Option<String> {
         let args = [
             "operator",
             "raft",
