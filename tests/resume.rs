@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::process::{Dir, Running, clone, soon};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, Trap};
 use crate::harness::wait::{secs, until};
 use crate::harness::{dataset, leftovers, oracle, server};
 
@@ -150,16 +150,16 @@ async fn a_lost_answer_to_xa_commit_is_resolved_by_the_ledger() {
     server.create("copy").await;
     let proxy = Proxy::to(server.port).await;
     let target = format!("mysql://root@127.0.0.1:{}/copy", proxy.port);
-    proxy.lose_answer_to(b"XA COMMIT").await;
+    proxy.trap(b"XA COMMIT", Trap::Silence);
     let small = ["--partition-size", "1MiB"];
     let mut running = clone(&dir, &source, &target).args(&small).spawn();
     let lost = std::sync::Mutex::new(&mut running);
     until("the answer to be lost", secs(60), || async {
         let ended = !lost.lock().expect("one task").is_running();
-        (ended || proxy.answers_lost() > 0).then_some(())
+        (ended || proxy.sprung() > 0).then_some(())
     })
     .await;
-    assert_eq!(proxy.answers_lost(), 1, "{}", running.err());
+    assert_eq!(proxy.sprung(), 1, "{}", running.err());
     proxy.cut();
     let finished = running.finish(secs(150)).await;
     assert_eq!(finished.code, 0, "{finished}");

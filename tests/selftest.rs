@@ -3,7 +3,9 @@
 use mysql_async::prelude::Queryable;
 
 use crate::harness::wait::secs;
-use crate::harness::{dataset, leftovers, oracle, process::Dir, proxy::Proxy, server};
+use crate::harness::{
+    dataset, leftovers, oracle, process::Dir, proxy, proxy::Proxy, proxy::Trap, server,
+};
 
 /// Copies a database in the plainest way there is: CREATE TABLE … LIKE, INSERT … SELECT.
 async fn plain_copy(server: &server::Server, from: &str, to: &str, tables: &[&str]) -> String {
@@ -120,10 +122,10 @@ async fn the_proxy_cuts_and_loses_answers() {
     let mut conn = mysql_async::Conn::from_url(url.as_str())
         .await
         .expect("through");
-    proxy.lose_answer_to(b"VALUES (42)").await;
+    proxy.trap(b"VALUES (42)", Trap::Silence);
     let lost = tokio::time::timeout(secs(1), conn.query_drop("INSERT INTO t VALUES (42)")).await;
     assert!(lost.is_err(), "the answer came");
-    assert_eq!(proxy.answers_lost(), 1);
+    assert_eq!(proxy.sprung(), 1);
     let mut direct = server.connect("d").await;
     let rows: Option<u32> = direct.query_first("SELECT id FROM t").await.expect("read");
     assert_eq!(rows, Some(42), "the statement itself was done");
@@ -145,4 +147,44 @@ async fn the_proxy_cuts_and_loses_answers() {
     let slow = mysql_async::Conn::from_url(url.as_str()).await;
     assert!(slow.is_ok() && started.elapsed().as_millis() >= 50);
     assert!(proxy.is_serving());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_holds_back_refuses_and_loses_requests() {
+    let server = server::lend().await;
+    server.create("d").await;
+    server.exec("d", &["CREATE TABLE t (id INT)"]).await;
+    let proxy = Proxy::to(server.port).await;
+    let url = format!(
+        "mysql://root@127.0.0.1:{}/d?prefer_socket=false",
+        proxy.port
+    );
+    let through = || async { mysql_async::Conn::from_url(url.as_str()).await };
+    let rows = || async { server.count("d.t").await };
+    // A trap waits for its turn on one connection.
+    proxy.trap_after(Some(b"SELECT 7"), b"VALUES (1)", Trap::LoseRequest);
+    let (mut first, mut second) = (through().await.expect("up"), through().await.expect("up"));
+    first.query_drop("SELECT 7").await.expect("not trapped");
+    let insert = "INSERT INTO t VALUES (1)";
+    second.query_drop(insert).await.expect("not its turn");
+    assert!(first.query_drop(insert).await.is_err(), "the line is cut");
+    assert_eq!((rows().await, proxy.sprung()), (1, 1), "never asked");
+    // The work is done, the answer lost, and the client told.
+    proxy.trap(b"VALUES (2)", Trap::LoseAnswer);
+    let lost = second.query_drop("INSERT INTO t VALUES (2)").await;
+    assert!(lost.is_err() && rows().await == 2, "{lost:?}");
+    // What was held back arrives when it is released.
+    let mut third = through().await.expect("up");
+    proxy.hold(proxy::Way::ToServer);
+    let mut held = Box::pin(third.query_drop("INSERT INTO t VALUES (3)"));
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut held).await;
+    assert!(early.is_err() && rows().await == 2, "{early:?}");
+    proxy.release();
+    held.await.expect("late, not lost");
+    assert_eq!(rows().await, 3);
+    proxy.refuse(1);
+    assert!(through().await.is_err(), "the next one only");
+    assert!(through().await.is_ok());
+    proxy.down();
+    assert!(through().await.is_err());
 }

@@ -13,7 +13,10 @@ pub struct Cluster {
     pub coordinators: Vec<Coordinator>,
     pub workers: Vec<Running>,
     pub slots: u32,
+    /// Further arguments of every coordinator.
+    pub coordinator_args: Vec<String>,
     env: Vec<(String, String)>,
+    coordinator_env: Vec<(String, String)>,
 }
 
 /// One coordinator and what is needed to start it again.
@@ -21,6 +24,8 @@ pub struct Coordinator {
     pub name: String,
     pub address: String,
     pub http: String,
+    /// The network namespace it lives in, where it isn't the machine's.
+    pub netns: Option<String>,
     pub process: Option<Running>,
 }
 
@@ -32,24 +37,39 @@ impl Cluster {
 
     /// The same with environment variables for every process.
     pub async fn with_env(coordinators: usize, workers: usize, env: &[(&str, &str)]) -> Cluster {
-        let mut cluster = Cluster {
-            dir: Dir::new(),
-            coordinators: (1..=coordinators).map(Coordinator::new).collect(),
-            workers: Vec::new(),
-            slots: 4,
-            env: env
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        for i in 0..coordinators {
-            cluster.start_coordinator(i);
-        }
-        cluster.leader().await;
+        let mut cluster = Cluster::planned(coordinators);
+        cluster.env = owned(env);
+        cluster.begin().await;
         for i in 1..=workers {
             cluster.start_worker(&format!("w{i}"), &[]);
         }
         cluster
+    }
+
+    /// One of which nothing runs yet.
+    pub fn planned(coordinators: usize) -> Cluster {
+        Cluster {
+            dir: Dir::new(),
+            coordinators: (1..=coordinators).map(Coordinator::new).collect(),
+            workers: Vec::new(),
+            slots: 4,
+            coordinator_args: Vec::new(),
+            env: Vec::new(),
+            coordinator_env: Vec::new(),
+        }
+    }
+
+    /// Environment variables of every coordinator that is started from now on.
+    pub fn set_coordinator_env(&mut self, env: &[(&str, &str)]) {
+        self.coordinator_env = owned(env);
+    }
+
+    /// Starts the coordinators and waits for a leader.
+    pub async fn begin(&mut self) {
+        for i in 0..self.coordinators.len() {
+            self.start_coordinator(i);
+        }
+        self.leader().await;
     }
 
     /// Every coordinator's address, as `--join` and `-C` take them.
@@ -60,6 +80,17 @@ impl Cluster {
             .map(|c| c.address.as_str())
             .collect();
         addresses.join(",")
+    }
+
+    /// What every coordinator has beside its name and addresses.
+    fn as_coordinator(&self, mut sterna: Sterna) -> Sterna {
+        for arg in &self.coordinator_args {
+            sterna = sterna.args(&[arg]);
+        }
+        for (key, value) in &self.coordinator_env {
+            sterna = sterna.env(key, value);
+        }
+        self.with_cluster_env(sterna)
     }
 
     fn with_cluster_env(&self, mut sterna: Sterna) -> Sterna {
@@ -75,7 +106,11 @@ impl Cluster {
         let expect = self.coordinators.len().to_string();
         let coordinator = &self.coordinators[index];
         let data = self.dir.file(&coordinator.name);
-        let sterna = Sterna::new(self.dir.path(), &["coordinator"])
+        let sterna = match &coordinator.netns {
+            Some(netns) => Sterna::within(netns, self.dir.path(), &["coordinator"]),
+            None => Sterna::new(self.dir.path(), &["coordinator"]),
+        };
+        let sterna = sterna
             .args(&["--name", &coordinator.name, "--data-dir", &data])
             .args(&[
                 "--listen",
@@ -85,7 +120,7 @@ impl Cluster {
             ])
             .args(&["--join", &all, "--bootstrap-expect", &expect])
             .named(&coordinator.name);
-        let process = self.with_cluster_env(sterna).spawn();
+        let process = self.as_coordinator(sterna).spawn();
         self.coordinators[index].process = Some(process);
     }
 
@@ -99,7 +134,7 @@ impl Cluster {
             .args(&["--listen", &new.address, "--http", &new.http])
             .args(&["--join", &all, "--bootstrap-expect", "0"])
             .named(&new.name);
-        let process = self.with_cluster_env(sterna).spawn();
+        let process = self.as_coordinator(sterna).spawn();
         self.coordinators.push(new);
         self.coordinators[index].process = Some(process);
         let http = &self.coordinators[index].http;
@@ -146,7 +181,7 @@ impl Cluster {
     }
 
     /// The name of the leader, asked of `address` alone.
-    async fn leader_by(&self, address: &str) -> Option<String> {
+    pub async fn leader_by(&self, address: &str) -> Option<String> {
         let args = [
             "operator",
             "raft",
@@ -306,12 +341,20 @@ impl Cluster {
     }
 }
 
+fn owned(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = env.iter();
+    pairs
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 impl Coordinator {
     fn new(number: usize) -> Coordinator {
         Coordinator {
             name: format!("c{number}"),
             address: format!("127.0.0.1:{}", free_port()),
             http: format!("127.0.0.1:{}", free_port()),
+            netns: None,
             process: None,
         }
     }

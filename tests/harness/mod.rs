@@ -2,8 +2,10 @@
 
 pub mod cluster;
 pub mod dataset;
+pub mod disk;
 pub mod dumps;
 pub mod lab;
+pub mod lan;
 pub mod leftovers;
 pub mod literal;
 pub mod mysql9;

@@ -4,6 +4,8 @@
 //! its data go with the test process, however that ends. Where it can't be started a test fails;
 //! `STERNA_TEST_MYSQL9=off` skips such tests, and says so.
 
+#![allow(dead_code)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -15,9 +17,13 @@ read -r _
 bash "$SCRIPT" wipe "$NAME"
 "#;
 
+const OPTIONS: &str = "--max-allowed-packet=256M --innodb-flush-log-at-trx-commit=2";
+
 /// A running server.
 pub struct Mysql9 {
     pub port: u16,
+    name: String,
+    options: String,
     /// Reads from us; removes the server when we are gone.
     watchdog: Child,
 }
@@ -25,6 +31,11 @@ pub struct Mysql9 {
 impl Mysql9 {
     /// A server of this test's own; None = the tests were told to do without.
     pub fn start() -> Option<Mysql9> {
+        Mysql9::with(&[])
+    }
+
+    /// The same; `extra` are further options of mysqld, without spaces.
+    pub fn with(extra: &[&str]) -> Option<Mysql9> {
         if std::env::var("STERNA_TEST_MYSQL9").as_deref() == Ok("off") {
             eprintln!("SKIPPED: STERNA_TEST_MYSQL9=off, nothing was tested on MySQL 9");
             return None;
@@ -32,20 +43,15 @@ impl Mysql9 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/mysql");
-        let script = match std::path::Path::new(script).exists() {
-            true => script,
-            false => concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers/mysql"),
-        };
+        let script = script();
+        let name = format!("sterna-{}-{port}", std::process::id());
+        let options = format!("{OPTIONS} {}", extra.join(" "));
         let mut watchdog = Command::new("bash")
             .args(["-c", WATCH])
             .env("SCRIPT", script)
-            .env("NAME", format!("sterna-{}-{port}", std::process::id()))
+            .env("NAME", &name)
             .env("PORT", port.to_string())
-            .env(
-                "MYSQL_ARGS",
-                "--max-allowed-packet=256M --innodb-flush-log-at-trx-commit=2",
-            )
+            .env("MYSQL_ARGS", &options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -61,13 +67,53 @@ impl Mysql9 {
             eprintln!("MySQL 9 can't be started by {script}: {why}");
             panic!("no MySQL 9: set STERNA_TEST_MYSQL9=off to skip what needs it");
         }
-        Some(Mysql9 { port, watchdog })
+        Some(Mysql9 {
+            port,
+            name,
+            options,
+            watchdog,
+        })
+    }
+
+    /// `kill -9`; [`Mysql9::run`] brings it back.
+    pub fn kill(&self) {
+        self.script("kill", &[]);
+    }
+
+    /// An orderly shutdown; [`Mysql9::run`] brings it back.
+    pub fn stop(&self) {
+        self.script("stop", &[]);
+    }
+
+    /// Starts it again on its port and data, and waits until it answers.
+    pub fn run(&self) {
+        self.script("start", &[&self.port.to_string()]);
+    }
+
+    fn script(&self, verb: &str, more: &[&str]) {
+        let ran = Command::new("bash")
+            .args([script(), verb, &self.name])
+            .args(more)
+            .env("MYSQL_ARGS", &self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .expect("bash runs");
+        assert!(ran.success(), "MySQL 9 {}: {verb} failed", self.name);
     }
 
     /// One server for all tests of a binary.
     pub fn shared() -> Option<&'static Mysql9> {
         static SHARED: OnceLock<Option<Mysql9>> = OnceLock::new();
         SHARED.get_or_init(Mysql9::start).as_ref()
+    }
+}
+
+fn script() -> &'static str {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/mysql");
+    match std::path::Path::new(script).exists() {
+        true => script,
+        false => concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers/mysql"),
     }
 }
 

@@ -37,6 +37,10 @@ set -e
 $AS "$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -s -w -t 90 -o "$OPTIONS" start
 "#;
 
+const STOP: &str = r#"
+$AS "$BIN/pg_ctl" -D "$DIR/data" -s -w -t 90 -m fast stop
+"#;
+
 /// All processes at once: a child that outlives the postmaster would keep its memory.
 const KILL: &str = r#"
 pid=$(head -n 1 "$DIR/data/postmaster.pid") || exit 1
@@ -68,8 +72,13 @@ pub struct Server {
 impl Server {
     /// A new server; `settings` are further ones, as `max_prepared_transactions=0`.
     pub fn start(settings: &[&str]) -> Server {
+        let dir = format!("sterna-pg-{}-{}", std::process::id(), free_port());
+        Server::start_in(std::env::temp_dir().join(dir), settings)
+    }
+
+    /// The same in a directory that is empty or not there, and the server's from now on.
+    pub fn start_in(dir: PathBuf, settings: &[&str]) -> Server {
         let port = free_port();
-        let dir = std::env::temp_dir().join(format!("sterna-pg-{}-{port}", std::process::id()));
         shell(INIT, &dir, &[]);
         let watchdog = command(WATCH, &dir)
             .stdin(Stdio::piped())
@@ -105,7 +114,12 @@ impl Server {
         shell(KILL, &self.dir, &[]);
     }
 
-    /// Starts it again after [`Server::kill`], on the same port and data.
+    /// An orderly shutdown that doesn't wait for clients to leave.
+    pub fn stop(&self) {
+        shell(STOP, &self.dir, &[]);
+    }
+
+    /// Starts it again after [`Server::kill`] or [`Server::stop`], on the same port and data.
     pub fn restart(&self) {
         self.begin();
     }

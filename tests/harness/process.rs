@@ -42,10 +42,21 @@ impl Sterna {
     /// `sterna ARGS…` with its output under `dir`, and nothing of the caller's environment that
     /// could change what it does.
     pub fn new(dir: &Path, args: &[&str]) -> Sterna {
+        let command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+        Sterna::of(command, dir, args)
+    }
+
+    /// The same in a network namespace.
+    pub fn within(netns: &str, dir: &Path, args: &[&str]) -> Sterna {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns, env!("CARGO_BIN_EXE_sterna")]);
+        Sterna::of(command, dir, args)
+    }
+
+    fn of(mut command: Command, dir: &Path, args: &[&str]) -> Sterna {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let verb = args.first().copied().unwrap_or("sterna");
         let name = format!("{verb}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
         for (key, _) in std::env::vars() {
             if key.starts_with("STERNA_") || key == "NO_COLOR" || key == "RUST_LOG" {
                 command.env_remove(key);

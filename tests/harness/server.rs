@@ -80,11 +80,16 @@ impl Server {
             .prefix("sterna-mariadb-")
             .tempdir()
             .expect("a temporary directory");
-        hand_to_mysql(dir.path());
-        install(dir.path());
+        Server::start_in(dir.keep(), extra).await
+    }
+
+    /// The same in an empty directory, which is the server's from now on.
+    pub async fn start_in(dir: PathBuf, extra: &[&str]) -> Server {
+        hand_to_mysql(&dir);
+        install(&dir);
         let mut server = Server {
             port: free_port(),
-            dir: dir.keep(),
+            dir,
             extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
             process: None,
             watchdog: None,
@@ -156,6 +161,21 @@ impl Server {
             process.kill().expect("it runs");
             process.wait().expect("it can be waited for");
         }
+    }
+
+    /// An orderly shutdown, as a service manager does it; `run` brings it back.
+    pub async fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let term = format!("kill -TERM {}", process.id());
+        let sent = Command::new("sh").args(["-c", &term]).status();
+        assert!(sent.expect("sh runs").success(), "{term}");
+        until("MariaDB to end", secs(60), || {
+            let ended = matches!(process.try_wait(), Ok(Some(_)));
+            async move { ended.then_some(()) }
+        })
+        .await;
     }
 
     /// The URL of a database for `sterna`, as root without a password.
