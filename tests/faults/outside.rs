@@ -61,6 +61,17 @@ fn wired(builder: Builder) -> Builder {
     builder.through_proxies(true)
 }
 
+/// Readers stand in the middle of a table too.
+fn mid_read(builder: Builder) -> Builder {
+    let stall = "worker-mid-read=stall:1500";
+    wired(builder).worker_env("w1", stall).worker_env("w2", stall)
+}
+
+/// Long enough to look twice at what is loaded and not committed.
+fn held_long(builder: Builder) -> Builder {
+    builder.hold(Phase::Load, 4_000)
+}
+
 fn on_lan(builder: Builder) -> Builder {
     builder.coordinators(3).with(Wanted {
         lan: true,
@@ -104,20 +115,20 @@ macro_rules! outside {
 outside! {
     servers::target_killed: SERVED, ANY, plain;
     servers::target_restarted: SERVED, ANY, plain;
-    servers::source_killed: SERVED, READING, plain;
-    servers::source_restarted: SERVED, READING, plain;
+    servers::source_killed: SERVED, READING, mid_read;
+    servers::source_restarted: SERVED, READING, mid_read;
     servers::both_killed: SERVED, LOAD, plain;
     network::target_cut: SERVED, ANY, wired;
-    network::source_cut: SERVED, READING, wired;
+    network::source_cut: SERVED, READING, mid_read;
     network::target_away: SERVED, COPYING, wired;
-    network::source_away: SERVED, READING, wired;
+    network::source_away: SERVED, READING, mid_read;
     network::target_cut_twice: SERVED, ANY, wired;
     network::target_hears_late: SERVED, ANY, wired;
     network::target_heard_late: SERVED, ANY, wired;
-    network::source_heard_late: SERVED, READING, wired;
+    network::source_heard_late: SERVED, READING, mid_read;
     network::target_held_then_cut: SERVED, COPYING, wired;
     network::target_slow: SERVED, COPYING, wired;
-    network::source_slow: SERVED, READING, wired;
+    network::source_slow: SERVED, READING, mid_read;
     network::prepare_unanswered: PREPARING, LOAD, wired;
     network::prepare_unheard: PREPARING, LOAD, wired;
     network::commit_unanswered: SERVED, LOAD, wired;
@@ -137,10 +148,10 @@ outside! {
     resources::right_revoked: SERVED, LOAD, as_user;
     statements::table_locked: EVERY, LOAD, plain;
     statements::books_locked: SERVED, COPYING, plain;
-    statements::deadlock_victim: SERVED, LOAD, plain;
+    statements::deadlock_victim: SERVED, LOAD, held_long;
     statements::queries_killed: SERVED, ANY, plain;
     statements::sessions_killed: SERVED, ANY, plain;
-    statements::source_sessions_killed: SERVED, READING, plain;
+    statements::source_sessions_killed: SERVED, READING, mid_read;
     rogue::row_inserted: EVERY, COPIED, plain;
     rogue::row_changed: EVERY, COPIED, plain;
     rogue::row_deleted: EVERY, COPIED, plain;
