@@ -24,6 +24,10 @@ test *FILTER:
 unit:
     cargo test --release --workspace --lib --bins
 
+# the simulation: SEEDS=1000000 just sim; SEED=7 just sim seeds repeats one, TRACE=1 tells it
+sim *FILTER:
+    cargo test --release --workspace --test sim -- --nocapture {{FILTER}}
+
 # the demo: a cluster, two kills, a proof
 demo:
     cargo run --release -- demo

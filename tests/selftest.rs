@@ -3,7 +3,9 @@
 use mysql_async::prelude::Queryable;
 
 use crate::harness::wait::secs;
-use crate::harness::{dataset, leftovers, oracle, process::Dir, proxy, proxy::Proxy, proxy::Trap, server};
+use crate::harness::{
+    dataset, leftovers, oracle, process::Dir, proxy, proxy::Proxy, proxy::Trap, server,
+};
 
 /// Copies a database in the plainest way there is: CREATE TABLE … LIKE, INSERT … SELECT.
 async fn plain_copy(server: &server::Server, from: &str, to: &str, tables: &[&str]) -> String {

@@ -70,6 +70,9 @@ pub const ATTEND_BACKOFF_CAP_MS: u64 = 500;
 pub const COORDINATORS_KNOWN_MAX: usize = 16;
 /// A leader whose stream is open but silent for this long is left for another: 8 reports.
 pub const LEADER_SILENCE_MS: u64 = 2_000;
+/// Leases a worker remembers to have been taken away: late directives must not begin them again.
+/// About 200 bytes each.
+pub const LEASES_REMEMBERED_MAX: usize = 16_384;
 /// How long a unit that is about to change a target waits for a leader's word that it may: a leader
 /// change.
 pub const FRESH_WAIT_MS: u64 = 5_000;

@@ -60,6 +60,13 @@ struct Session {
     sent: Option<(Instant, Vec<(Lease, bool)>)>,
 }
 
+/// What one session is to be told.
+pub(crate) struct Due {
+    session: SessionId,
+    directives: Arc<v1::Directives>,
+    outline: Vec<(Lease, bool)>,
+}
+
 /// See the module.
 pub(crate) struct Desk {
     term: u64,
@@ -227,10 +234,11 @@ impl Desk {
         }
     }
 
-    /// Sends each session its wanted set, if it changed or is due again.
-    pub fn push(&mut self, state: &State, limits: &Limits) {
+    /// The wanted set of each session where it changed or is due again.
+    pub fn due(&mut self, state: &State, limits: &Limits) -> Vec<Due> {
         let now = Instant::now();
-        for session in self.sessions.values_mut() {
+        let mut due = Vec::new();
+        for (id, session) in &mut self.sessions {
             let Some(worker) = session.worker else {
                 continue;
             };
@@ -258,9 +266,23 @@ impl Desk {
                 Some(job) => job.spec.target.url.clone(),
                 None => String::new(),
             };
-            let packed = Arc::new(v1::Directives::pack(directives, resource));
-            session.directives.send_replace(Some(packed));
-            session.sent = Some((now, outline));
+            due.push(Due {
+                session: *id,
+                directives: Arc::new(v1::Directives::pack(directives, resource)),
+                outline,
+            });
+        }
+        due
+    }
+
+    /// Sends what is due.
+    pub fn send(&mut self, due: Vec<Due>) {
+        let now = Instant::now();
+        for due in due {
+            if let Some(session) = self.sessions.get_mut(&due.session) {
+                session.directives.send_replace(Some(due.directives));
+                session.sent = Some((now, due.outline));
+            }
         }
     }
 }

@@ -11,13 +11,23 @@ static ARMORY: OnceLock<Armory> = OnceLock::new();
 pub(crate) async fn point(fault: Fault) -> bool {
     match ARMORY.get_or_init(read_environment).hit(fault) {
         None => false,
-        Some(Action::LoseAnswer) => true,
-        Some(Action::Stall(ms)) => {
+        Some(action) => act(fault, action).await,
+    }
+}
+
+/// Does what is armed. True: the caller is to lose the answer of what it just did.
+pub(crate) async fn act(fault: Fault, action: Action) -> bool {
+    match action {
+        Action::LoseAnswer => {
+            tracing::warn!(%fault, "fault point loses the answer");
+            true
+        }
+        Action::Stall(ms) => {
             tracing::warn!(%fault, ms, "fault point stalls");
             tokio::time::sleep(Duration::from_millis(ms)).await;
             false
         }
-        Some(Action::Exit) => {
+        Action::Exit => {
             tracing::warn!(%fault, "fault point ends the process");
             // As by kill -9: no destructor, no flush.
             std::process::abort()

@@ -122,6 +122,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Coordinator, StartError>
         join: config.join,
         bootstrap_expect: config.bootstrap_expect,
         snapshot_every: config.snapshot_every,
+        ground: raft::Ground::default(),
     })
     .await?;
     let shared = Shared {

@@ -3,18 +3,21 @@
 //! register in `kinds`. `large` is a job of two million rows in which something dies.
 
 mod dataset;
+mod failover;
 mod hands;
 mod judge;
 mod large;
 mod network;
 mod outside;
 mod phase;
+mod points;
 mod pool;
 mod props;
 mod resources;
 mod rogue;
 mod scene;
 mod servers;
+mod staging;
 mod statements;
 
 use phase::Phase;

@@ -67,7 +67,10 @@ impl Props {
         let target = match engine {
             Engine::Mariadb => {
                 std::fs::create_dir(&place).expect("an empty disk");
-                let small = ["--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M"];
+                let small = [
+                    "--innodb-log-file-size=16M",
+                    "--innodb-buffer-pool-size=64M",
+                ];
                 Server::Mariadb(server::Server::start_in(place, &small).await)
             }
             Engine::PostgresPrepared => Server::Postgres(postgres::Server::start_in(place, &[])),
@@ -95,8 +98,7 @@ pub async fn make_user(source: (&Server, &Database), target: (&Server, &Database
                 server.exec(&[&drop, &create, &grant]).await;
             }
             true => {
-                let role =
-                    format!("SELECT rolname::text FROM pg_roles WHERE rolname = '{USER}'");
+                let role = format!("SELECT rolname::text FROM pg_roles WHERE rolname = '{USER}'");
                 if texts(database, &role).await.is_empty() {
                     server.exec(&[&format!("CREATE ROLE {USER}")]).await;
                 }

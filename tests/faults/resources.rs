@@ -86,7 +86,12 @@ pub async fn all_coordinators_full(scene: &mut Scene) {
     pass(LONG).await;
     let running = scene.cluster.workers.iter_mut();
     for worker in running {
-        assert!(worker.is_running(), "{} ended: {}", worker.name, worker.err());
+        assert!(
+            worker.is_running(),
+            "{} ended: {}",
+            worker.name,
+            worker.err()
+        );
     }
     scene.props.state_disks.iter().for_each(Disk::free);
     start_again(scene).await;
@@ -131,7 +136,10 @@ pub async fn password_changed(scene: &mut Scene) {
     let target = scene.servers.target.as_ref().expect("served");
     let (change, back) = match target.is_postgres() {
         // Servers of tests trust everybody, so it isn't the password that is refused.
-        true => (format!("ALTER ROLE {USER} NOLOGIN"), format!("ALTER ROLE {USER} LOGIN")),
+        true => (
+            format!("ALTER ROLE {USER} NOLOGIN"),
+            format!("ALTER ROLE {USER} LOGIN"),
+        ),
         false => (
             format!("ALTER USER {USER} IDENTIFIED BY 'another-one'"),
             format!("ALTER USER {USER} IDENTIFIED BY '{PASSWORD}'"),

@@ -14,7 +14,8 @@ async fn found(scene: &Scene, codes: &[&str]) {
         let ends = ["Failed", "Completed", "Cancelled"];
         ends.iter().any(|end| status["phase"] == *end)
     };
-    let status = scene.cluster
+    let status = scene
+        .cluster
         .until_status(&scene.job, "the job to end", secs(150), ended)
         .await;
     let failure = &status["failure"];
@@ -103,7 +104,11 @@ pub async fn fence_raised(scene: &mut Scene) {
 /// Fence and ledger are gone.
 pub async fn books_dropped(scene: &mut Scene) {
     for table in ["fence", "ledger"] {
-        at_target(scene, &format!("DROP TABLE {}", books(&scene.target, table))).await;
+        at_target(
+            scene,
+            &format!("DROP TABLE {}", books(&scene.target, table)),
+        )
+        .await;
     }
     found(scene, &["ST3003", "ST7001", "ST6001", "ST9999"]).await;
     scene.recreate().await;
@@ -111,7 +116,10 @@ pub async fn books_dropped(scene: &mut Scene) {
 
 /// The ledger says of partitions that aren't copied that they are.
 pub async fn ledger_forged(scene: &mut Scene) {
-    let (fence, ledger) = (books(&scene.target, "fence"), books(&scene.target, "ledger"));
+    let (fence, ledger) = (
+        books(&scene.target, "fence"),
+        books(&scene.target, "ledger"),
+    );
     let cast = match scene.engine {
         Engine::Mariadb | Engine::Mysql9 => "UNSIGNED",
         _ => "INTEGER",

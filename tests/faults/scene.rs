@@ -256,7 +256,9 @@ impl Scene {
         self.cluster.sterna(&["cancel", "-j", &self.job]).ok().await;
         let job = self.job.as_str();
         let cancelled = |status: &serde_json::Value| status["phase"] == "Cancelled";
-        self.cluster.until_status(job, "its end", DONE, cancelled).await;
+        self.cluster
+            .until_status(job, "its end", DONE, cancelled)
+            .await;
         self.job = format!("{}-again", self.job);
         self.apply(Some("recreate"), "").await;
     }

@@ -35,7 +35,10 @@ pub async fn table_locked(scene: &mut Scene) {
         _ => &["BEGIN", "LOCK TABLE reading IN ACCESS EXCLUSIVE MODE"],
     };
     for statement in statements {
-        holder.run(statement).await.expect("the lock is had in the end");
+        holder
+            .run(statement)
+            .await
+            .expect("the lock is had in the end");
     }
     pass(HELD).await;
     let end = match scene.engine {
@@ -52,7 +55,9 @@ pub async fn books_locked(scene: &mut Scene) {
     let fence = books(&scene.target, "fence");
     holder.run("BEGIN").await.expect("it begins");
     // It may lose a deadlock against the job: then there was one, which is as good.
-    let locked = holder.run(&format!("SELECT n FROM {fence} FOR UPDATE")).await;
+    let locked = holder
+        .run(&format!("SELECT n FROM {fence} FOR UPDATE"))
+        .await;
     if locked.is_ok() {
         pass(HELD).await;
     }

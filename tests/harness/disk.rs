@@ -61,7 +61,10 @@ impl Disk {
             .output()
             .expect("df runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let used = text.lines().nth(1).and_then(|line| line.trim().parse().ok());
+        let used = text
+            .lines()
+            .nth(1)
+            .and_then(|line| line.trim().parse().ok());
         used.unwrap_or_else(|| panic!("df said {text:?}"))
     }
 

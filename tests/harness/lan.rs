@@ -102,7 +102,10 @@ impl Lan {
     pub fn cut(&self, from: Party, to: Party) {
         let lost = format!("lladdr {NOBODY} nud permanent");
         self.neighbour("replace", from, to, &lost);
-        self.cut.lock().expect("no panic meanwhile").push((from, to));
+        self.cut
+            .lock()
+            .expect("no panic meanwhile")
+            .push((from, to));
     }
 
     /// Everybody hears everybody again.
@@ -119,7 +122,9 @@ impl Lan {
             Party::Coordinator(i) => (format!("-n {}", self.netns(i)), "e0".to_owned()),
         };
         let address = self.address(to);
-        let done = ip(&format!("{inside} neigh {verb} {address} {more} dev {device}"));
+        let done = ip(&format!(
+            "{inside} neigh {verb} {address} {more} dev {device}"
+        ));
         done.unwrap_or_else(|said| panic!("{said}"));
     }
 }

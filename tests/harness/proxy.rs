@@ -214,13 +214,12 @@ async fn accept(listener: TcpListener, wires: Wires) {
     while let Ok((client, _)) = listener.accept().await {
         let line = &wires.line;
         line.opened.fetch_add(1, Ordering::SeqCst);
-        let refused = (line.refuse).fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            match left {
+        let refused =
+            (line.refuse).fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
                 0 => None,
                 u64::MAX => Some(left),
                 _ => Some(left - 1),
-            }
-        });
+            });
         if refused.is_ok() {
             continue;
         }

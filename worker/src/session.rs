@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::directive::{Directives, Report};
+use common::fault::Fault;
 use common::limits;
 use common::state::WorkerHello;
 use proto::v1;
@@ -14,7 +15,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use tonic::transport::Channel;
 
 use crate::dial::{self, Dialer, Link, Round};
-use crate::fresh::Pulse;
+use crate::faults;
+use crate::fresh::{Moment, Pulse};
 use crate::metrics::resident_bytes;
 use crate::runner::Runner;
 use crate::task::{Shared, Stop};
@@ -139,9 +141,12 @@ impl Session {
                 message = directives.message() => match message {
                     Ok(Some(message)) => {
                         silent_at = Instant::now() + silence;
+                        if faults::point(Fault::WorkerAfterDirectives).await.is_err() {
+                            continue;
+                        }
                         match self.take(message) {
                             None => return Parting::Stale,
-                            Some(true) => self.say(&link.reports),
+                            Some(true) => self.say(&link.reports).await,
                             Some(false) => {}
                         }
                     }
@@ -151,7 +156,7 @@ impl Session {
                         return Parting::Lost(dial::leader_of(&status));
                     }
                 },
-                () = self.step() => self.say(&link.reports),
+                () = self.step() => self.say(&link.reports).await,
                 () = sleep_until(silent_at) => return Parting::Lost(None),
             }
         }
@@ -250,12 +255,15 @@ impl Session {
         self.stop_at.is_some() && runner.is_idle() && said()
     }
 
-    fn say(&mut self, reports: &watch::Sender<v1::Report>) {
-        reports.send_replace(self.report());
+    async fn say(&mut self, reports: &watch::Sender<v1::Report>) {
+        let report = self.report();
+        if faults::point(Fault::WorkerBeforeReport).await.is_ok() {
+            reports.send_replace(report);
+        }
     }
 
     fn report(&mut self) -> v1::Report {
-        let seq = self.pulse.next();
+        let seq = self.pulse.next(Moment::now());
         let runner = &self.parts.runner;
         let report = Report {
             hello: self.parts.hello.clone(),

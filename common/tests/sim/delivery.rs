@@ -3,14 +3,13 @@
 
 use common::state::{Entry, State};
 
-use crate::cluster::NODES;
 use crate::plant::Bug;
 use crate::world::{Event, World};
 
 impl World {
     pub fn lead(&mut self, node: usize) {
         if let Some(id) = self.cluster.derive(node, self.now) {
-            if self.bug == Some(Bug::DecisionNotLogged) {
+            if self.bugs.has(Bug::DecisionNotLogged) {
                 self.tell_ahead(node);
             }
             let disk = self.cluster.nodes[node].disk_ms;
@@ -35,15 +34,17 @@ impl World {
     }
 
     pub fn push(&mut self, node: usize, ahead: Option<State>) {
-        for (worker, directives, echo) in self.cluster.push(node, self.now, ahead.as_ref()) {
-            if self.processes[worker].attends != node || self.links.directives_cut.contains(&worker)
-            {
+        for ((worker, incarnation), directives) in self.cluster.push(node, self.now, ahead.as_ref())
+        {
+            let process = &self.processes[worker];
+            let here = process.attends == node && process.incarnation == incarnation;
+            if !here || self.links.directives_cut.contains(&worker) {
                 continue;
             }
-            self.directives.push((directives, echo));
+            self.directives.push(((worker, incarnation), directives));
             let message = self.directives.len() as u64 - 1;
             for late in self.deliveries() {
-                self.at(late, Event::Directives { worker, message });
+                self.at(late, Event::Directives { message });
             }
         }
     }
@@ -63,10 +64,8 @@ impl World {
 
     pub fn proposed(&mut self, node: usize, id: u64) -> Vec<String> {
         let is_leader = self.cluster.leader == Some(node);
-        let (connected, full) = {
-            let node = &self.cluster.nodes[node];
-            (node.runs() && !node.alone, node.full)
-        };
+        let can_lead = self.cluster.can_lead(node);
+        let full = self.cluster.nodes[node].full;
         let held = &mut self.cluster.nodes[node];
         if held
             .proposing
@@ -79,7 +78,7 @@ impl World {
             held.proposing = None;
             return Vec::new();
         }
-        if !connected || !self.cluster.has_quorum() {
+        if !can_lead {
             if self.cluster.nodes[node].up {
                 self.at(100, Event::Proposed { node, id });
             }
@@ -101,28 +100,8 @@ impl World {
         });
         broken.extend(self.changed());
         self.push(node, None);
-        self.at(1, Event::Leader(node));
-        // The extra turn isn't a second ticking: it replaces the next one's wait.
-        self.drop_extra_turns(node);
+        self.at(1, Event::Turn(node));
         broken
-    }
-
-    /// At most two turns of a leader wait in the queue.
-    pub fn drop_extra_turns(&mut self, node: usize) {
-        let waiting = self
-            .events
-            .iter()
-            .filter(|event| event.0.2 == Event::Leader(node))
-            .count();
-        if waiting > 2 {
-            let mut dropped = false;
-            self.events.retain(|event| {
-                let extra =
-                    !dropped && event.0.2 == Event::Leader(node) && event.0.0 > self.now + 1;
-                dropped |= extra;
-                !extra
-            });
-        }
     }
 
     pub fn process(&mut self, worker: usize, incarnation: u64) {
@@ -133,9 +112,17 @@ impl World {
         }
         if !process.paused {
             process.stop_alone(now);
+            if process.stops(now) {
+                self.say(worker);
+                self.kill_worker(worker);
+                return;
+            }
+            let process = &mut self.processes[worker];
             if now > process.heard_at + 2_000 + self.rng.below(700) {
-                process.attends = (process.attends + 1) % NODES;
+                let node = process.attends;
+                process.attends = (node + 1) % self.cluster.nodes.len();
                 process.heard_at = process.heard_at.max(now.saturating_sub(1_500));
+                self.say_gone(worker, node);
             }
             self.say(worker);
             self.schedule_units(worker);
@@ -149,13 +136,21 @@ impl World {
         );
     }
 
+    /// The stream of a worker to a coordinator breaks.
+    pub fn say_gone(&mut self, worker: usize, node: usize) {
+        if !self.links.reports_cut.contains(&worker) {
+            let stream = (worker, self.processes[worker].incarnation);
+            self.at(3, Event::Gone { stream, node });
+        }
+    }
+
     pub fn say(&mut self, worker: usize) {
-        let process = &self.processes[worker];
+        let process = &mut self.processes[worker];
         if self.links.reports_cut.contains(&worker) {
             return;
         }
         let node = process.attends;
-        self.reports.push((process.report(), self.now));
+        self.reports.push(process.report(self.now));
         let message = self.reports.len() as u64 - 1;
         for late in self.deliveries() {
             self.at(
@@ -170,27 +165,27 @@ impl World {
     }
 
     pub fn deliver_report(&mut self, worker: usize, node: usize, message: u64) {
-        let (report, sent_at) = self.reports[message as usize].clone();
         if !self.cluster.nodes[node].runs() {
             return;
         }
-        self.cluster.nodes[node].hear(worker, report, sent_at);
+        let report = self.reports[message as usize].clone();
+        self.cluster.nodes[node].hear(worker, report);
         self.lead(node);
     }
 
-    pub fn deliver_directives(&mut self, worker: usize, message: u64) {
-        if !self.processes[worker].up {
+    pub fn deliver_directives(&mut self, message: u64) {
+        let (worker, incarnation) = self.directives[message as usize].0;
+        let process = &mut self.processes[worker];
+        if !process.up || process.incarnation != incarnation {
             return;
         }
-        if self.processes[worker].paused {
-            self.deferred
-                .push((worker, Event::Directives { worker, message }));
+        if process.paused {
+            self.deferred.push((worker, Event::Directives { message }));
             return;
         }
-        let (directives, echo) = self.directives[message as usize].clone();
         let work = self.rng.between(50, 600);
-        let now = self.now;
-        self.processes[worker].take(&directives, echo, now, |_| work);
+        let (_, directives) = &self.directives[message as usize];
+        process.take(directives, self.now, |_| work);
         self.schedule_units(worker);
     }
 }

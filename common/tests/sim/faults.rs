@@ -1,8 +1,7 @@
-//! What may go wrong, how it begins and how it ends; and the phases in which it must have happened.
+//! What may go wrong, how it begins and how it ends.
 
-use common::state::{Phase, Stage, State};
+use common::state::Intent;
 
-use crate::cluster::NODES;
 use crate::world::World;
 
 macro_rules! faults {
@@ -20,11 +19,15 @@ macro_rules! faults {
 
 faults! {
     KillWorker "kill -9 of a worker";
+    StopWorker "SIGTERM of a worker";
     PauseWorker "SIGSTOP of a worker beyond its lease";
     KillLeader "kill -9 of the leader";
     PauseLeader "SIGSTOP of the leader";
     KillCoordinators "kill -9 of every coordinator";
     LeaderAlone "leader cut off from its followers";
+    LeaderMute "one way: followers don't hear the leader";
+    LeaderDeaf "one way: leader doesn't hear followers";
+    CutPair "two coordinators cut off from each other";
     CutWorker "worker cut off from coordinators";
     CutReports "one way: reports are lost";
     CutDirectives "one way: directives are lost";
@@ -35,6 +38,8 @@ faults! {
     LostAnswers "answers of the target lost";
     HalfOpen "broken connections noticed late";
     FailingStatements "statements fail";
+    Warnings "rows dropped with a warning";
+    SlowRollback "rolling back takes long";
     TargetCrash "kill -9 of the target";
     TargetFull "target full";
     SourceCrash "source down";
@@ -44,87 +49,28 @@ faults! {
     SlowDisk "slow disk under the log";
     FullDisk "no space for the log";
     WipedNode "a coordinator loses its disk";
+    RemoveNode "a coordinator leaves and comes back";
+    AddNode "a coordinator joins";
+    ReplaceNode "a coordinator replaced by an empty one";
     AddWorker "a worker joins";
     PauseJob "the user pauses and resumes the job";
+    CancelJob "the user cancels the job";
 }
 
-/// Where a job is, finer than its phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
-    Checking,
-    Planning,
-    Creating,
-    Copying,
-    /// A transaction is prepared, undecided.
-    Prepared,
-    /// A decision is in the log, not carried out.
-    Committing,
-    Indexing,
-    Verifying,
-    Ending,
-}
-
-impl Moment {
-    pub const ALL: [Moment; 9] = [
-        Moment::Checking,
-        Moment::Planning,
-        Moment::Creating,
-        Moment::Copying,
-        Moment::Prepared,
-        Moment::Committing,
-        Moment::Indexing,
-        Moment::Verifying,
-        Moment::Ending,
-    ];
-
-    /// Every moment the state is in now.
-    pub fn of(state: &State) -> Vec<Moment> {
-        let Some((_, job)) = state.jobs().next() else {
-            return Vec::new();
-        };
-        if job.ending.is_some() {
-            return vec![Moment::Ending];
-        }
-        let mut moments = Vec::new();
-        match job.phase {
-            Phase::Checking => moments.push(Moment::Checking),
-            Phase::Planning => moments.push(Moment::Planning),
-            Phase::Creating => moments.push(Moment::Creating),
-            Phase::Copying => moments.push(Moment::Copying),
-            Phase::Indexing => moments.push(Moment::Indexing),
-            Phase::Verifying => moments.push(Moment::Verifying),
-            _ => {}
-        }
-        for partition in job.partitions() {
-            match partition.stage {
-                Stage::Prepared { .. } => moments.push(Moment::Prepared),
-                Stage::Committing { .. } => moments.push(Moment::Committing),
-                _ => {}
-            }
-        }
-        moments
-    }
-}
-
-/// Begins a fault; what it hit, to undo that and nothing else.
-pub fn begin(world: &mut World, fault: Fault) -> usize {
-    let now = world.now;
-    let worker = world.rng.below(world.processes.len() as u64) as usize;
-    let node = match fault {
-        Fault::KillLeader
-        | Fault::PauseLeader
-        | Fault::LeaderAlone
-        | Fault::SlowDisk
-        | Fault::FullDisk => world.cluster.leader.unwrap_or(0),
-        _ => world.rng.below(NODES as u64) as usize,
-    };
+/// Begins a fault; what it hit, to undo that and nothing else. None: there was nothing to hit.
+pub fn begin(world: &mut World, fault: Fault) -> Option<usize> {
+    let worker = pick_worker(world);
+    let node = world.rng.below(world.cluster.nodes.len() as u64) as usize;
+    let leader = world.cluster.leader;
     match fault {
+        Fault::KillWorker if !world.processes[worker].up => return None,
+        Fault::StopWorker if !world.processes[worker].up => return None,
         Fault::KillWorker => world.kill_worker(worker),
+        Fault::StopWorker => {
+            let now = world.now;
+            world.processes[worker].stopping.get_or_insert(now);
+        }
         Fault::PauseWorker => world.processes[worker].paused = true,
-        Fault::KillLeader => world.kill_node(node),
-        Fault::PauseLeader => world.cluster.nodes[node].paused = true,
-        Fault::KillCoordinators => (0..NODES).for_each(|node| world.kill_node(node)),
-        Fault::LeaderAlone => world.cluster.nodes[node].alone = true,
         Fault::CutWorker => {
             world.links.reports_cut.insert(worker);
             world.links.directives_cut.insert(worker);
@@ -134,52 +80,103 @@ pub fn begin(world: &mut World, fault: Fault) -> usize {
         Fault::Loss => world.links.lost = 333,
         Fault::Duplicates => world.links.doubled = 500,
         Fault::Delays => world.links.late_ms = 2_500,
-        Fault::CutTarget => world.weather[worker].cut = true,
-        Fault::LostAnswers => {
-            for weather in &mut world.weather {
-                weather.lost_after = 120;
-                weather.lost_before = 60;
-            }
-        }
-        Fault::HalfOpen => {
-            for weather in &mut world.weather {
-                weather.half_open_ms = 8_000;
-                weather.lost_before = 40;
-            }
-        }
-        Fault::FailingStatements => world
-            .weather
-            .iter_mut()
-            .for_each(|w| w.statement_fails = 300),
-        Fault::TargetCrash => world.target.crash(),
-        Fault::TargetFull => world.target.full = true,
-        Fault::SourceCrash => world.source_up = false,
-        Fault::ClockForward => world.cluster.nodes[node].offset_ms += 3_600_000,
-        Fault::ClockBack => world.cluster.nodes[node].offset_ms -= 3_600_000,
+        Fault::AddWorker => return world.add_worker(),
         Fault::ClockDrift => {
             for process in &mut world.processes {
                 process.rate = 300 + world.rng.below(3_000);
             }
         }
-        Fault::SlowDisk => world.cluster.nodes[node].disk_ms = 1_200,
-        Fault::FullDisk => world.cluster.nodes[node].full = true,
+        Fault::PauseJob => world.intent(Intent::Pause),
+        Fault::CancelJob => {
+            world.cancelled = true;
+            world.intent(Intent::Cancel);
+        }
+        Fault::ClockForward => world.cluster.nodes[node].offset_ms += 3_600_000,
+        Fault::ClockBack => world.cluster.nodes[node].offset_ms -= 3_600_000,
+        Fault::KillCoordinators => {
+            (0..world.cluster.nodes.len()).for_each(|node| world.kill_node(node));
+        }
+        Fault::CutPair => {
+            let other = (node + 1) % world.cluster.nodes.len();
+            world.cluster.cuts.extend([(node, other), (other, node)]);
+        }
         Fault::WipedNode => {
             world.kill_node(node);
             world.restore_from_snapshot();
         }
-        Fault::AddWorker => world.add_worker(),
-        Fault::PauseJob => world.intent(common::state::Intent::Pause),
-    }
-    let _ = now;
-    match fault {
+        Fault::AddNode => return world.add_node(),
+        Fault::RemoveNode => return world.remove_node(node),
+        Fault::ReplaceNode => {
+            world.remove_node(node)?;
+            world.kill_node(node);
+            world.cluster.nodes[node].gone = true;
+            return world.add_node();
+        }
         Fault::KillLeader
         | Fault::PauseLeader
         | Fault::LeaderAlone
+        | Fault::LeaderMute
+        | Fault::LeaderDeaf
         | Fault::SlowDisk
-        | Fault::FullDisk
-        | Fault::WipedNode => node,
-        Fault::ClockForward | Fault::ClockBack => node,
-        _ => worker,
+        | Fault::FullDisk => return at_leader(world, fault, leader?),
+        _ => at_ends(world, fault, worker),
+    }
+    let at_node = [
+        Fault::ClockForward,
+        Fault::ClockBack,
+        Fault::CutPair,
+        Fault::WipedNode,
+    ];
+    Some(if at_node.contains(&fault) {
+        node
+    } else {
+        worker
+    })
+}
+
+/// Mostly one that works on something.
+fn pick_worker(world: &mut World) -> usize {
+    let works = |at: &usize| world.processes[*at].units.values().any(|unit| unit.running);
+    let busy: Vec<usize> = (0..world.processes.len()).filter(works).collect();
+    match world.rng.chance(800) {
+        true if !busy.is_empty() => busy[world.rng.below(busy.len() as u64) as usize],
+        _ => world.rng.below(world.processes.len() as u64) as usize,
+    }
+}
+
+fn at_leader(world: &mut World, fault: Fault, leader: usize) -> Option<usize> {
+    match fault {
+        Fault::KillLeader => world.kill_node(leader),
+        Fault::PauseLeader => world.cluster.nodes[leader].paused = true,
+        Fault::LeaderAlone => world.cluster.isolate(leader, false, false),
+        Fault::LeaderMute => world.cluster.isolate(leader, true, false),
+        Fault::LeaderDeaf => world.cluster.isolate(leader, false, true),
+        Fault::SlowDisk => world.cluster.nodes[leader].disk_ms = 1_200,
+        _ => world.cluster.nodes[leader].full = true,
+    }
+    Some(leader)
+}
+
+/// Source, target, and the way to them.
+fn at_ends(world: &mut World, fault: Fault, worker: usize) {
+    let weather = &mut world.weather;
+    match fault {
+        Fault::CutTarget => weather[worker].cut = true,
+        Fault::LostAnswers => weather.iter_mut().for_each(|weather| {
+            weather.lost_after = 120;
+            weather.lost_before = 60;
+        }),
+        Fault::HalfOpen => weather.iter_mut().for_each(|weather| {
+            weather.half_open_ms = 8_000;
+            weather.lost_before = 40;
+        }),
+        Fault::FailingStatements => weather.iter_mut().for_each(|w| w.statement_fails = 300),
+        Fault::Warnings => weather.iter_mut().for_each(|w| w.statement_warns = 300),
+        Fault::SlowRollback => world.target.rollback_factor = 10,
+        Fault::TargetCrash => world.target.crash(),
+        Fault::TargetFull => world.target.full = true,
+        Fault::SourceCrash => world.source_up = false,
+        other => unreachable!("{other:?} is not about an endpoint"),
     }
 }
 
@@ -187,15 +184,17 @@ pub fn begin(world: &mut World, fault: Fault) -> usize {
 pub fn end(world: &mut World, fault: Fault, hit: usize) {
     match fault {
         Fault::KillWorker => world.start_worker(hit),
+        Fault::StopWorker => world.start_again(hit),
         Fault::PauseWorker => world.resume_worker(hit),
-        Fault::KillLeader | Fault::WipedNode => world.cluster.nodes[hit].up = true,
+        Fault::KillLeader | Fault::WipedNode => world.start_node(hit),
         Fault::PauseLeader => world.cluster.nodes[hit].paused = false,
-        Fault::KillCoordinators => world
-            .cluster
-            .nodes
-            .iter_mut()
-            .for_each(|node| node.up = true),
-        Fault::LeaderAlone => world.cluster.nodes[hit].alone = false,
+        Fault::KillCoordinators => {
+            (0..world.cluster.nodes.len()).for_each(|node| world.start_node(node));
+        }
+        Fault::LeaderAlone | Fault::LeaderMute | Fault::LeaderDeaf | Fault::CutPair => {
+            let others = |(from, to): &(usize, usize)| *from != hit && *to != hit;
+            world.cluster.cuts.retain(others);
+        }
         Fault::CutWorker => {
             world.links.reports_cut.remove(&hit);
             world.links.directives_cut.remove(&hit);
@@ -206,7 +205,7 @@ pub fn end(world: &mut World, fault: Fault, hit: usize) {
         Fault::Duplicates => world.links.doubled = 0,
         Fault::Delays => world.links.late_ms = 0,
         Fault::CutTarget => world.weather[hit].cut = false,
-        Fault::LostAnswers | Fault::HalfOpen | Fault::FailingStatements => {
+        Fault::LostAnswers | Fault::HalfOpen | Fault::FailingStatements | Fault::Warnings => {
             for weather in &mut world.weather {
                 *weather = crate::wire::Weather {
                     cut: weather.cut,
@@ -214,6 +213,7 @@ pub fn end(world: &mut World, fault: Fault, hit: usize) {
                 };
             }
         }
+        Fault::SlowRollback => world.target.rollback_factor = 1,
         Fault::TargetCrash => {
             if !world.target.up {
                 world.target.restart();
@@ -228,7 +228,12 @@ pub fn end(world: &mut World, fault: Fault, hit: usize) {
             .for_each(|process| process.rate = 1_000),
         Fault::SlowDisk => world.cluster.nodes[hit].disk_ms = 4,
         Fault::FullDisk => world.cluster.nodes[hit].full = false,
-        Fault::AddWorker => {}
-        Fault::PauseJob => world.intent(common::state::Intent::Run),
+        Fault::RemoveNode => {
+            world.restore_from_snapshot();
+            world.cluster.nodes[hit].member = true;
+        }
+        Fault::AddWorker | Fault::AddNode | Fault::ReplaceNode => {}
+        Fault::CancelJob => world.intent(Intent::Cancel),
+        Fault::PauseJob => world.intent(Intent::Run),
     }
 }

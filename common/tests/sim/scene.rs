@@ -7,6 +7,8 @@ use common::schema::{
     SourceMark, TableSchema,
 };
 
+use crate::dialect::Dialect;
+
 /// Loads of a partition.
 pub fn batches(no: PartitionNo) -> u32 {
     1 + no.0 % 3
@@ -26,12 +28,12 @@ pub fn spec() -> JobSpec {
     spec
 }
 
-pub fn catalog(durable: bool) -> Catalog {
-    let facts = |durable_prepare| EndpointFacts {
+pub fn catalog(dialect: Dialect) -> Catalog {
+    let facts = |durable_prepare, writers_max| EndpointFacts {
         engine: Engine::Sqlite,
         version: "3".to_owned(),
         durable_prepare,
-        writers_max: 64,
+        writers_max,
     };
     let bounds = (1..12)
         .map(|bound: u32| KeyBound(vec![(bound * 10).to_string()]))
@@ -41,8 +43,8 @@ pub fn catalog(durable: bool) -> Catalog {
         bounds,
     };
     Catalog {
-        source: facts(false),
-        target: facts(durable),
+        source: facts(false, 64),
+        target: facts(dialect.is_durable(), dialect.writers_max()),
         tables: vec![
             InspectedTable {
                 schema: schema("orders", 160 << 20),

@@ -1,25 +1,15 @@
 //! A model of a target: sessions, transactions that can be prepared, one fence row per unit, the
 //! ledger, and the rows themselves, of a table without any key that would catch a second copy.
-//! Semantics are those measured on the servers: MariaDB answers XAER_NOTA to everybody but the
-//! owner while it is connected and drops share locks at PREPARE; MySQL does neither; a prepared
-//! transaction and the rows it modified stay locked through disconnects and crashes; an active one
-//! is rolled back, which takes about as long as it took to load; a held transaction has no
-//! prepared state at all.
+//! How servers differ is in `dialect`. A prepared transaction and the rows it modified stay locked
+//! through disconnects and crashes; an active one is rolled back.
 
 use std::collections::BTreeMap;
 
 use common::epoch::{Epoch, Unit};
 use common::id::PartitionNo;
 
-use crate::plant::Bug;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    Mariadb,
-    Mysql,
-    /// No prepare: the transaction stays open until the decision.
-    Held,
-}
+pub use crate::dialect::Dialect;
+use crate::plant::{Bug, Bugs};
 
 /// T of the one job.
 pub type Txn = (PartitionNo, Epoch);
@@ -49,6 +39,16 @@ pub enum State {
     RollingBack { until: u64 },
 }
 
+/// What goes wrong with one statement by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    None,
+    /// It fails: a deadlock, a bad value.
+    Fails,
+    /// It succeeds with a warning, and rows are missing.
+    Warns,
+}
+
 /// What a transaction has done so far.
 #[derive(Clone, Debug)]
 pub struct Branch {
@@ -60,6 +60,8 @@ pub struct Branch {
     locks_fence: bool,
     ledger: bool,
     began: u64,
+    /// A statement failed, and the dialect lets nothing but a rollback follow.
+    failed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,13 +74,15 @@ pub struct FenceRow {
 #[derive(Clone, Debug)]
 pub struct Target {
     pub dialect: Dialect,
-    pub bug: Option<Bug>,
+    pub bugs: Bugs,
     pub now: u64,
     pub up: bool,
     /// No statement that writes succeeds.
     pub full: bool,
     /// Start time of the server.
     pub life: u64,
+    /// Rolling back takes this many times as long as loading took.
+    pub rollback_factor: u64,
     next_session: SessionId,
     sessions: BTreeMap<SessionId, ()>,
     pub branches: BTreeMap<Txn, Branch>,
@@ -96,14 +100,15 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn new(dialect: Dialect, bug: Option<Bug>) -> Target {
+    pub fn new(dialect: Dialect, bugs: Bugs) -> Target {
         Target {
             dialect,
-            bug,
+            bugs,
             now: 0,
             up: true,
             full: false,
             life: 1,
+            rollback_factor: 1,
             next_session: 0,
             sessions: BTreeMap::new(),
             branches: BTreeMap::new(),
@@ -155,6 +160,14 @@ impl Target {
         }
     }
 
+    /// KILL, by another session. SQLite has none: its writer is a process, not a session.
+    pub fn kill(&mut self, session: SessionId) -> Answer<()> {
+        if self.dialect != Dialect::Sqlite && !self.bugs.has(Bug::NoKill) {
+            self.end_session(session);
+        }
+        Ok(())
+    }
+
     /// The session ends: by KILL, or because its client is gone.
     pub fn end_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
@@ -163,7 +176,11 @@ impl Target {
             if branch.session == Some(session) {
                 branch.session = None;
                 if branch.state == State::Active {
-                    let until = now + (now - branch.began).min(4_000);
+                    let loaded_for = (now - branch.began).min(4_000);
+                    let until = match self.dialect.undoes() {
+                        true => now + (loaded_for * self.rollback_factor).min(30_000),
+                        false => now,
+                    };
                     branch.state = State::RollingBack { until };
                 }
             }
@@ -189,12 +206,18 @@ impl Target {
 
     pub fn make_books(&mut self, session: SessionId) -> Answer<()> {
         self.check(session)?;
+        if self.another_writes(None) {
+            return Err(Refusal::LockTimeout);
+        }
         self.books = true;
         Ok(())
     }
 
     pub fn drop_books(&mut self, session: SessionId) -> Answer<()> {
         self.check(session)?;
+        if self.another_writes(None) {
+            return Err(Refusal::LockTimeout);
+        }
         self.books = false;
         self.fence.clear();
         self.ledger.clear();
@@ -221,7 +244,7 @@ impl Target {
         if !self.books {
             return Err(Refusal::Gone);
         }
-        if self.is_fence_locked(unit, None) {
+        if self.is_fence_locked(unit, None) || self.another_writes(None) {
             return Err(Refusal::LockTimeout);
         }
         let row = self.fence.entry(unit).or_default();
@@ -243,6 +266,12 @@ impl Target {
         self.branches
             .iter()
             .any(|(txn, branch)| txn.0 == no && Some(*txn) != but && branch.locks_fence)
+    }
+
+    /// One writer at a time.
+    fn another_writes(&self, but: Option<Txn>) -> bool {
+        let open = |(txn, _): (&Txn, &Branch)| Some(*txn) != but;
+        self.dialect == Dialect::Sqlite && self.branches.iter().any(open)
     }
 
     pub fn committed(&self, session: SessionId, no: PartitionNo) -> Answer<Option<Epoch>> {
@@ -276,6 +305,9 @@ impl Target {
         if self.branches.contains_key(&txn) {
             return Err(Refusal::Statement);
         }
+        if self.another_writes(None) {
+            return Err(Refusal::LockTimeout);
+        }
         let branch = Branch {
             state: State::Active,
             session: Some(session),
@@ -283,6 +315,7 @@ impl Target {
             locks_fence: false,
             ledger: false,
             began: self.now,
+            failed: false,
         };
         self.branches.insert(txn, branch);
         Ok(())
@@ -298,48 +331,55 @@ impl Target {
         }
     }
 
-    pub fn load(&mut self, session: SessionId, txn: Txn) -> Answer<()> {
-        let full = self.full;
+    /// One batch; how many warnings came with the answer.
+    pub fn load(&mut self, session: SessionId, txn: Txn, mishap: Mishap) -> Answer<u32> {
+        let (full, dialect) = (self.full, self.dialect);
         let branch = self.active(session, txn)?;
-        match full {
-            true => Err(Refusal::Statement),
-            false => {
+        if branch.failed {
+            return Err(Refusal::Statement);
+        }
+        match mishap {
+            Mishap::None if !full => {
                 branch.loaded += 1;
-                Ok(())
+                Ok(0)
+            }
+            Mishap::Warns if dialect.only_warns() && !full => Ok(1),
+            _ => {
+                branch.failed = dialect.fails_whole();
+                Err(Refusal::Statement)
             }
         }
     }
 
     /// The last statements of T: fence row, ledger row.
     pub fn seal(&mut self, session: SessionId, txn: Txn) -> Answer<()> {
-        self.active(session, txn)?;
+        if self.active(session, txn)?.failed {
+            return Err(Refusal::Statement);
+        }
         if !self.books {
             return Err(Refusal::Gone);
         }
         let unit = Unit::Partition(txn.0);
-        if self.bug != Some(Bug::NoFence) {
+        if !self.bugs.has(Bug::NoFence) {
             if self.is_fence_locked(unit, Some(txn)) {
                 return Err(Refusal::LockTimeout);
             }
-            let held = self
-                .fence
-                .get(&unit)
-                .map(|row| row.epoch)
-                .unwrap_or_default();
+            let row = self.fence.get(&unit);
+            let held = row.map(|row| row.epoch).unwrap_or_default();
             if held != txn.1 {
                 return Err(Refusal::Fenced(held));
             }
             self.active(session, txn)?.locks_fence = true;
         }
-        if self.bug != Some(Bug::NoLedger) {
-            let other = self
-                .branches
-                .iter()
-                .any(|(other, branch)| *other != txn && other.0 == txn.0 && branch.ledger);
-            if other {
+        if !self.bugs.has(Bug::NoLedger) {
+            let other = |(other, branch): (&Txn, &Branch)| {
+                *other != txn && other.0 == txn.0 && branch.ledger
+            };
+            let has_key = !self.bugs.has(Bug::NoLedgerKey);
+            if has_key && self.branches.iter().any(other) {
                 return Err(Refusal::LockTimeout);
             }
-            if self.ledger.contains_key(&txn.0) && self.bug != Some(Bug::LedgerNotReread) {
+            if has_key && self.ledger.contains_key(&txn.0) {
                 return Err(Refusal::Statement);
             }
             self.active(session, txn)?.ledger = true;
@@ -348,14 +388,25 @@ impl Target {
     }
 
     pub fn prepare(&mut self, session: SessionId, txn: Txn) -> Answer<()> {
-        let drops_share = self.dialect == Dialect::Mariadb && self.bug == Some(Bug::ShareLock);
-        let held = self.dialect == Dialect::Held;
+        let drops_share = self.dialect == Dialect::Mariadb && self.bugs.has(Bug::ShareLock);
+        let (dialect, tag_counts) = (self.dialect, !self.bugs.has(Bug::TagNotLooked));
         let branch = self.active(session, txn)?;
+        if branch.failed {
+            // Success, with the tag ROLLBACK.
+            self.branches.remove(&txn);
+            return match tag_counts {
+                true => Err(Refusal::Statement),
+                false => Ok(()),
+            };
+        }
         if drops_share {
             branch.locks_fence = false;
         }
-        if !held {
+        if dialect.is_durable() {
             branch.state = State::Prepared;
+        }
+        if dialect == Dialect::Postgres {
+            branch.session = None;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use common::id::PartitionNo;
 use common::limits;
 
 use crate::plant::Bug;
-use crate::target::{Answer, Dialect, Refusal, SessionId, Txn};
+use crate::target::{Answer, Refusal, SessionId, Txn};
 use crate::wire::Wire;
 
 /// How a unit ended.
@@ -146,13 +146,13 @@ impl Copy {
                         return Err(Refusal::Fenced(holder.epoch));
                     }
                     if holder.life == wire.target.life && holder.session != session {
-                        wire.ask(session, |t| {
-                            t.end_session(holder.session);
-                            Ok(())
-                        })?;
+                        wire.ask(session, |t| t.kill(holder.session))?;
                     }
                 }
-                self.pc = Pc::EndOlder;
+                self.pc = match wire.target.bugs.has(Bug::OlderLeft) {
+                    true => Pc::Raise,
+                    false => Pc::EndOlder,
+                };
             }
             Pc::EndOlder => {
                 for older in wire.ask(session, |t| t.listed(session, txn.0))? {
@@ -182,7 +182,7 @@ impl Copy {
                 Err(other) => return Err(other),
             },
             _ => {
-                let blind = wire.target.bug == Some(Bug::LedgerNotReread);
+                let blind = wire.target.bugs.has(Bug::LedgerNotReread);
                 match wire.ask(session, |t| t.committed(session, txn.0))? {
                     Some(epoch) if !blind => {
                         wire.hang_up(session);
@@ -207,16 +207,20 @@ impl Copy {
         let txn = self.txn;
         let session = self.session.ok_or(Refusal::Connection)?;
         match self.pc {
-            Pc::Start => {
-                wire.ask(session, |t| t.start(session, txn))?;
-                self.pc = Pc::Load;
-            }
+            Pc::Start => match wire.ask(session, |t| t.start(session, txn)) {
+                Ok(()) => self.pc = Pc::Load,
+                Err(Refusal::LockTimeout) => return self.look_again(wire),
+                Err(other) => return Err(other),
+            },
             Pc::Load => {
-                let loaded = wire.try_ask(session, |t| t.load(session, txn));
-                let swallowed =
-                    wire.target.bug == Some(Bug::NoPoison) && loaded == Err(Refusal::Statement);
-                if !swallowed {
-                    loaded?;
+                let poisons = !wire.target.bugs.has(Bug::NoPoison);
+                match wire.load(session, txn) {
+                    Ok(warnings) if warnings > 0 && !wire.target.bugs.has(Bug::NoWarnings) => {
+                        return Err(Refusal::Statement);
+                    }
+                    Ok(_) => {}
+                    Err(Refusal::Statement) if !poisons => {}
+                    Err(other) => return Err(other),
                 }
                 self.tried += 1;
                 if self.tried == self.batches {
@@ -225,14 +229,19 @@ impl Copy {
                 return Ok(Step::In(wire.rng.between(20, 400)));
             }
             Pc::Seal => {
-                wire.ask(session, |t| t.seal(session, txn))?;
+                let poisons = !wire.target.bugs.has(Bug::NoPoison);
+                match wire.ask(session, |t| t.seal(session, txn)) {
+                    Ok(()) => {}
+                    Err(Refusal::Statement) if !poisons => {}
+                    Err(other) => return Err(other),
+                }
                 self.pc = Pc::Prepare;
             }
             _ => {
                 wire.ask(session, |t| t.prepare(session, txn))?;
-                self.pc = match wire.target.bug {
-                    Some(Bug::CommitUndecided) => Pc::Commit,
-                    _ => Pc::Await,
+                self.pc = match wire.target.bugs.has(Bug::CommitUndecided) {
+                    true => Pc::Commit,
+                    false => Pc::Await,
                 };
                 return Ok(Step::Prepared);
             }
@@ -249,8 +258,8 @@ impl Copy {
         if !word.away {
             return Step::Waits;
         }
-        let durable = wire.target.dialect != Dialect::Held;
-        if durable && wire.target.bug != Some(Bug::RollBackDecided) {
+        let durable = wire.target.dialect.is_durable();
+        if durable && !wire.target.bugs.has(Bug::RollBackDecided) {
             if let Some(session) = self.session.take() {
                 wire.hang_up(session);
             }
@@ -294,7 +303,7 @@ impl Copy {
         };
         match wire.ask(session, |t| t.commit(session, txn)) {
             Ok(()) => Ok(true),
-            Err(Refusal::Nota) if wire.target.bug == Some(Bug::NotaIsDone) => Ok(true),
+            Err(Refusal::Nota) if wire.target.bugs.has(Bug::NotaIsDone) => Ok(true),
             Err(_) => {
                 wire.hang_up(session);
                 self.session = None;
@@ -323,17 +332,14 @@ impl Copy {
             && holder.life == wire.target.life
             && holder.session != session
         {
-            wire.ask(session, |t| {
-                t.end_session(holder.session);
-                Ok(())
-            })?;
+            wire.ask(session, |t| t.kill(holder.session))?;
         }
         if wire
             .ask(session, |t| t.listed(session, txn.0))?
             .contains(&txn)
         {
             let done = wire.ask(session, |t| t.commit(session, txn));
-            if done == Err(Refusal::Nota) && wire.target.bug == Some(Bug::NotaIsDone) {
+            if done == Err(Refusal::Nota) && wire.target.bugs.has(Bug::NotaIsDone) {
                 return Ok(true);
             }
         } else {
@@ -381,10 +387,7 @@ impl Copy {
         if let Some((ours, life)) = self.claim
             && life == wire.target.life
         {
-            wire.ask(session, |t| {
-                t.end_session(ours);
-                Ok(())
-            })?;
+            wire.ask(session, |t| t.kill(ours))?;
         }
         let listed = wire.ask(session, |t| t.listed(session, txn.0))?;
         if listed.contains(&txn) {

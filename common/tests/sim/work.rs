@@ -2,7 +2,7 @@
 
 use common::epoch::Lease;
 
-use crate::cluster::NODES;
+use crate::plant::Bug;
 use crate::process::{Process, Work};
 use crate::unit::{Step, failed};
 use crate::wire::{Weather, Wire};
@@ -47,7 +47,7 @@ impl World {
             ));
             return;
         }
-        let heard_at = self.processes[worker].fresh_at;
+        let ours = self.now < self.processes[worker].fresh_until;
         let Some(unit) = self.processes[worker].units.get_mut(&lease) else {
             return;
         };
@@ -61,7 +61,7 @@ impl World {
             weather: self.weather[worker],
             now: self.now,
         };
-        let silent = self.now > heard_at + self.cluster.limits.lease_ms;
+        let ours = ours || self.bugs.has(Bug::ZombieBegins);
         let overdue = unit
             .stop_since
             .is_some_and(|since| self.now > since + common::limits::UNIT_STOP_MS);
@@ -76,13 +76,9 @@ impl World {
                     false => Step::In(200),
                 }
             }
-            // What a worker was told long ago it doesn't begin to do: the fence that would stop it may
-            // be gone with the job.
-            Work::Errand(_) if silent => Step::Ended(crate::unit::Ended::Said(failed(
-                common::code::ErrorClass::Fenced,
-            ))),
             Work::Errand(errand) => {
-                errand.step(&mut wire, unit.word.away, &self.tables, self.source_up)
+                let world = (&self.tables[..], self.source_up);
+                errand.step(&mut wire, unit.word.away, ours, world)
             }
         };
         self.after_step(worker, incarnation, lease, step);
@@ -150,7 +146,7 @@ impl World {
                 Work::Copy(copy) => copy.session(),
                 Work::Errand(errand) => errand.session(),
             });
-        if let Some(session) = session {
+        if let Some(session) = session.filter(|_| !self.bugs.has(Bug::KeepsSessions)) {
             self.target.end_session(session);
         }
     }
@@ -178,9 +174,7 @@ impl World {
         process.paused = false;
         process.units.clear();
         let node = process.attends;
-        if !self.links.reports_cut.contains(&worker) {
-            self.at(3, Event::Gone { worker, node });
-        }
+        self.say_gone(worker, node);
     }
 
     pub fn start_worker(&mut self, worker: usize) {
@@ -189,8 +183,8 @@ impl World {
         }
         let incarnation = self.rng.next();
         let name = self.processes[worker].name.clone();
-        let attends = self.rng.below(NODES as u64) as usize;
-        self.processes[worker] = Process::new(name, incarnation, attends, self.now);
+        let attends = self.rng.below(self.cluster.nodes.len() as u64) as usize;
+        self.processes[worker] = Process::new(name, incarnation, attends, self.now, self.bugs);
         self.at(
             5,
             Event::Process {
@@ -198,6 +192,14 @@ impl World {
                 incarnation,
             },
         );
+    }
+
+    /// Whatever it still did when it was told to end.
+    pub fn start_again(&mut self, worker: usize) {
+        if self.processes[worker].stopping.is_some() && self.processes[worker].up {
+            self.kill_worker(worker);
+        }
+        self.start_worker(worker);
     }
 
     pub fn resume_worker(&mut self, worker: usize) {
@@ -212,14 +214,19 @@ impl World {
         }
     }
 
-    pub fn add_worker(&mut self) {
+    pub fn add_worker(&mut self) -> Option<usize> {
         let worker = self.processes.len();
         if worker >= 6 {
-            return;
+            return None;
         }
         let incarnation = self.rng.next();
-        self.processes
-            .push(Process::new(format!("w{worker}"), incarnation, 0, self.now));
+        self.processes.push(Process::new(
+            format!("w{worker}"),
+            incarnation,
+            0,
+            self.now,
+            self.bugs,
+        ));
         self.weather.push(Weather::default());
         self.at(
             5,
@@ -228,5 +235,6 @@ impl World {
                 incarnation,
             },
         );
+        Some(worker)
     }
 }

@@ -6,15 +6,18 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use common::directive::{Directives, Report};
 use common::epoch::Lease;
-use common::state::{Command, Entry, Intent, Phase, State};
+use common::state::{Command, Entry, Intent, Phase};
 
 use crate::checkers;
-use crate::cluster::{Cluster, NODES};
+use crate::cluster::{Cluster, NODES, Stream};
 use crate::coverage::Coverage;
-use crate::faults::{self, Fault, Moment};
-use crate::plant::Bug;
+use crate::faults::{self, Fault};
+use crate::memory::Memory;
+use crate::moment::Moment;
+use crate::plant::Bugs;
 use crate::process::Process;
 use crate::rng::Rng;
+use crate::rows;
 use crate::scene;
 use crate::target::{Dialect, Target};
 use crate::wire::Weather;
@@ -23,12 +26,14 @@ use crate::wire::Weather;
 const HEAL_AT_MS: u64 = 90_000;
 const LIVENESS_MS: u64 = 400_000;
 /// Zombies have this long to wake up after the job's end.
-const AFTERMATH_MS: u64 = 30_000;
+const AFTERMATH_MS: u64 = 20_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     Raft,
     Leader(usize),
+    /// A turn of a leader beside its ticks: something is new.
+    Turn(usize),
     Process {
         worker: usize,
         incarnation: u64,
@@ -48,11 +53,10 @@ pub enum Event {
         message: u64,
     },
     Directives {
-        worker: usize,
         message: u64,
     },
     Gone {
-        worker: usize,
+        stream: Stream,
         node: usize,
     },
     Begin(usize),
@@ -78,12 +82,58 @@ pub struct Links {
 struct Planned {
     fault: Fault,
     moment: Moment,
+    after_ms: u64,
     lasts_ms: u64,
     begun: bool,
 }
 
+/// The faults of a run. The first ones go through all pairs of fault and moment in turn, so that
+/// every pair has its seeds; the others fall anywhere, two of them often at once.
+fn plan_faults(seed: u64, rng: &mut Rng) -> Vec<Planned> {
+    // A prime: neighbouring seeds get different faults, and all cells have their turn.
+    let cell = seed as usize * 101 % (Fault::ALL.len() * Moment::ALL.len());
+    let count = rng.between(1, 5);
+    let mut planned: Vec<Planned> = Vec::new();
+    for at in 0..count {
+        let mut fault = *rng.pick(Fault::ALL).expect("there are some");
+        let mut moment = *rng.pick(&Moment::ALL).expect("there are some");
+        let mut after_ms = match rng.below(4) {
+            0 => 0,
+            1 => rng.below(1_500),
+            _ => rng.below(40),
+        };
+        let mut lasts_ms = match rng.below(5) {
+            0 => rng.between(15_000, 45_000),
+            _ => rng.between(200, 15_000),
+        };
+        if at == 0 {
+            fault = Fault::ALL[cell / Moment::ALL.len()];
+            moment = Moment::ALL[cell % Moment::ALL.len()];
+            if moment.is_short() {
+                after_ms = 0;
+            }
+        } else if rng.chance(300) {
+            moment = planned[0].moment;
+            after_ms = planned[0].after_ms;
+        }
+        if fault == Fault::PauseWorker {
+            lasts_ms = lasts_ms.max(6_000 + rng.below(20_000));
+        }
+        planned.push(Planned {
+            fault,
+            moment,
+            after_ms,
+            lasts_ms,
+            begun: false,
+        });
+    }
+    planned
+}
+
 pub struct World {
-    pub bug: Option<Bug>,
+    pub bugs: Bugs,
+    /// The one checker that is asked, when it is tested itself.
+    pub only: Option<&'static str>,
     pub now: u64,
     pub rng: Rng,
     pub cluster: Cluster,
@@ -92,15 +142,22 @@ pub struct World {
     pub weather: Vec<Weather>,
     pub links: Links,
     pub source_up: bool,
+    pub cancelled: bool,
     pub healed: bool,
     pub events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     pub order: u64,
     planned: Vec<Planned>,
-    pub reports: Vec<(Report, u64)>,
-    pub directives: Vec<(Directives, u64)>,
+    pub reports: Vec<Report>,
+    pub directives: Vec<(Stream, Directives)>,
     pub deferred: Vec<(usize, Event)>,
-    /// Table of each partition, once planned.
+    /// Table and rows of each partition, once planned.
     pub tables: Vec<u32>,
+    pub rows: Vec<Vec<u32>>,
+    pub memory: Memory,
+    pub broken: Vec<String>,
+    /// Faults that have begun and not ended.
+    present: Vec<Fault>,
+    quiet_since: u64,
     pub steps: u64,
     ended_at: Option<u64>,
     pub coverage: Coverage,
@@ -115,40 +172,26 @@ pub struct Wrong {
 }
 
 impl World {
-    pub fn new(seed: u64, bug: Option<Bug>) -> World {
+    pub fn new(seed: u64, bugs: Bugs, only: Option<&'static str>) -> World {
         let mut rng = Rng::new(seed);
-        let dialect = match rng.below(3) {
-            0 => Dialect::Mariadb,
-            1 => Dialect::Mysql,
-            _ => Dialect::Held,
-        };
+        let dialect = *rng.pick(&Dialect::ALL).expect("there are some");
         let workers = rng.between(1, 4) as usize;
-        let faults = rng.between(1, 4);
-        let planned = (0..faults).map(|_| {
-            let fault = *rng.pick(Fault::ALL).expect("there are some");
-            let moment = *rng.pick(&Moment::ALL).expect("there are some");
-            let lasts_ms = rng.between(200, 18_000);
-            Planned {
-                fault,
-                moment,
-                lasts_ms,
-                begun: false,
-            }
-        });
-        let planned: Vec<Planned> = planned.collect();
+        let planned = plan_faults(seed, &mut rng);
         let processes = (0..workers)
-            .map(|at| Process::new(format!("w{at}"), at as u64 + 1, at % NODES, 0))
+            .map(|at| Process::new(format!("w{at}"), at as u64 + 1, at % NODES, 0, bugs))
             .collect();
         let mut world = World {
-            bug,
+            bugs,
+            only,
             now: 0,
             rng,
-            cluster: Cluster::new(seed),
+            cluster: Cluster::new(seed, bugs),
             processes,
-            target: Target::new(dialect, bug),
+            target: Target::new(dialect, bugs),
             weather: vec![Weather::default(); workers],
             links: Links::default(),
             source_up: true,
+            cancelled: false,
             healed: false,
             events: BinaryHeap::new(),
             order: 0,
@@ -157,6 +200,11 @@ impl World {
             directives: Vec::new(),
             deferred: Vec::new(),
             tables: Vec::new(),
+            rows: Vec::new(),
+            memory: Memory::default(),
+            broken: Vec::new(),
+            present: Vec::new(),
+            quiet_since: 0,
             steps: 0,
             ended_at: None,
             coverage: Coverage::default(),
@@ -190,23 +238,33 @@ impl World {
             self.target.advance(self.now);
             self.steps += 1;
             let mut broken = self.happen(event);
+            broken.append(&mut self.broken);
             broken.extend(checkers::at_every_step(self));
             if let Some(ended) = self.ended_at {
-                if self.now > ended + AFTERMATH_MS && self.healed {
+                if !self.healed && self.present.is_empty() {
+                    self.heal();
+                }
+                if self.now > ended.max(self.quiet_since) + AFTERMATH_MS && self.healed {
                     broken.extend(checkers::at_the_end(self));
                     return self.verdict(broken);
                 }
             } else if self.now > HEAL_AT_MS + LIVENESS_MS {
                 broken.extend(checkers::heals(self));
+                return self.verdict(broken);
             }
             if !broken.is_empty() {
-                return self.verdict(broken);
+                self.verdict(broken)?;
             }
         }
         Ok(())
     }
 
-    fn verdict(&self, what: Vec<String>) -> Result<(), Wrong> {
+    fn verdict(&self, mut what: Vec<String>) -> Result<(), Wrong> {
+        let asked = |line: &String| match self.only {
+            Some(only) => line.split(':').next() == Some(only),
+            None => true,
+        };
+        what.retain(asked);
         match what.is_empty() {
             true => Ok(()),
             false => Err(Wrong { what, at: self.now }),
@@ -216,6 +274,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Vec<String> {
         match event {
             Event::Raft => return self.raft(),
+            Event::Turn(node) => self.lead(node),
             Event::Leader(node) => {
                 self.lead(node);
                 self.at(100, Event::Leader(node));
@@ -235,17 +294,22 @@ impl World {
                 node,
                 message,
             } => self.deliver_report(worker, node, message),
-            Event::Directives { worker, message } => self.deliver_directives(worker, message),
-            Event::Gone { worker, node } => {
+            Event::Directives { message } => self.deliver_directives(message),
+            Event::Gone { stream, node } => {
                 let now = self.now;
                 if self.cluster.nodes[node].runs() {
-                    self.cluster.nodes[node].gone(worker, now);
+                    self.cluster.nodes[node].gone(stream, now);
                 }
             }
             Event::Begin(at) => self.begin(at),
             Event::End { fault, hit } => {
                 if !self.healed {
                     faults::end(self, self.planned[fault].fault, hit);
+                    let fault = self.planned[fault].fault;
+                    if let Some(at) = self.present.iter().position(|other| *other == fault) {
+                        self.present.remove(at);
+                    }
+                    self.quiet_since = self.now;
                 }
             }
             Event::Heal => self.heal(),
@@ -270,7 +334,7 @@ impl World {
         // As an operator would: a job that failed for a fault is resumed.
         let phase = self.cluster.state.jobs().next().map(|(_, job)| job.phase);
         if phase == Some(Phase::Failed) && self.rng.chance(30) {
-            self.intent(Intent::Run);
+            self.intent(self.wish());
         }
         self.at(100, Event::Raft);
         broken
@@ -282,6 +346,14 @@ impl World {
         let mut broken = self.cluster.append(Entry { at, commands });
         broken.extend(self.changed());
         broken
+    }
+
+    /// What the user wants in the end.
+    fn wish(&self) -> Intent {
+        match self.cancelled {
+            true => Intent::Cancel,
+            false => Intent::Run,
+        }
     }
 
     /// The user's word, if anybody leads.
@@ -306,8 +378,11 @@ impl World {
                     .map_or(0, |table| table.0)
             };
             self.tables = (0..count).map(table).collect();
+            let specs = (0..count).filter_map(|no| job.partition_spec(common::id::PartitionNo(no)));
+            self.rows = specs.map(|spec| rows::of(&spec, self.bugs)).collect();
         }
-        if job.phase == Phase::Completed && self.ended_at.is_none() {
+        let ended = matches!(job.phase, Phase::Completed | Phase::Cancelled);
+        if ended && self.ended_at.is_none() {
             self.ended_at = Some(self.now);
         }
         let moments = Moment::of(&self.cluster.state);
@@ -316,72 +391,51 @@ impl World {
             .collect();
         for at in due {
             self.planned[at].begun = true;
-            let moment = self.planned[at].moment;
-            let soon = match moment {
-                Moment::Planning | Moment::Prepared => 0,
-                _ => self.rng.below(40),
-            };
-            self.at(soon, Event::Begin(at));
+            self.at(self.planned[at].after_ms, Event::Begin(at));
         }
+        self.memory.take(&self.cluster.state);
         checkers::after_every_entry(self)
     }
 
     fn begin(&mut self, at: usize) {
+        let Planned {
+            fault, lasts_ms, ..
+        } = self.planned[at];
         if self.healed {
             return;
         }
-        let Planned {
-            fault,
-            moment,
-            lasts_ms,
-            ..
-        } = self.planned[at];
-        self.coverage.hit(fault, moment);
-        let hit = faults::begin(self, fault);
+        let moments = Moment::of(&self.cluster.state);
+        let Some(hit) = faults::begin(self, fault) else {
+            return;
+        };
+        self.trace(|| format!("{} begins", fault.name()));
+        self.coverage.hit(fault, &moments, &self.present);
+        self.present.push(fault);
         self.at(lasts_ms, Event::End { fault: at, hit });
     }
 
     fn heal(&mut self) {
         self.healed = true;
+        self.quiet_since = self.now;
+        self.present.clear();
         self.links = Links::default();
         self.weather = vec![Weather::default(); self.processes.len()];
         self.source_up = true;
         self.target.full = false;
+        self.target.rollback_factor = 1;
+        self.cluster.cuts.clear();
         if !self.target.up {
             self.target.restart();
         }
         for node in &mut self.cluster.nodes {
-            (node.up, node.paused, node.alone, node.full) = (true, false, false, false);
+            (node.up, node.paused, node.full) = (!node.gone, false, false);
             (node.disk_ms, node.offset_ms) = (4, 0);
         }
         for worker in 0..self.processes.len() {
             self.processes[worker].rate = 1_000;
-            if !self.processes[worker].up {
-                self.start_worker(worker);
-            }
+            self.start_again(worker);
             self.resume_worker(worker);
         }
-        self.intent(Intent::Run);
-    }
-
-    pub fn kill_node(&mut self, node: usize) {
-        let held = &mut self.cluster.nodes[node];
-        held.up = false;
-        // What it had proposed may be in the log: the election decides.
-        let proposing = held.proposing.take();
-        held.forget_term();
-        held.proposing = proposing;
-    }
-
-    /// The state as a new member gets it: a snapshot, read back.
-    pub fn restore_from_snapshot(&mut self) {
-        let bytes = serde_json::to_vec(&self.cluster.state).expect("a state can be written");
-        let mut restored: State = serde_json::from_slice(&bytes).expect("and read");
-        restored.reindex();
-        assert!(
-            restored == self.cluster.state,
-            "a snapshot gives another state"
-        );
-        self.cluster.state = restored;
+        self.intent(self.wish());
     }
 }

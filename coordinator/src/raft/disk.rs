@@ -2,14 +2,17 @@
 //! classified here. After a failed write nothing is written any more: the page cache no longer
 //! tells what is on the disk, and a later fsync may report success for pages it lost.
 
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use common::fault::Fault;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::ground::Ground;
 use super::types::{StorageError, StorageIoError};
 
 /// What can go wrong with the data directory.
@@ -73,6 +76,14 @@ impl DiskError {
         DiskError::Damaged(what.to_string())
     }
 
+    /// Names the damaged file.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            DiskError::Damaged(what) => DiskError::Damaged(format!("{}: {what}", path.display())),
+            other => other,
+        }
+    }
+
     /// As the consensus library wants it; it stops the node on any of these.
     pub(crate) fn storage(self, write: bool) -> StorageError {
         let source = openraft::AnyError::new(&self);
@@ -132,6 +143,7 @@ pub(crate) struct Disk {
     /// None once closed. The lock is held for one operation at a time and never across an await.
     database: RwLock<Option<Database>>,
     poison: Poison,
+    ground: Ground,
     pub(crate) fsyncs: Fsyncs,
 }
 
@@ -153,24 +165,69 @@ fn make(builder: &redb::Builder, path: &Path) -> Result<Database, DiskError> {
     Ok(database)
 }
 
+/// After a crash the store believes the bit that says which of two commits is the last. That bit has
+/// no checksum. If the other commit is newer, the store is told to look for itself: it takes the
+/// newer one if every page of it is whole (nobody was told of it, or the bit was damaged), and the
+/// older one otherwise (the crash came while the newer was written).
+fn trust_the_newer_commit(path: &Path) -> std::io::Result<()> {
+    const FLAGS: usize = 9;
+    const PRIMARY: u8 = 1;
+    const RECOVERY: u8 = 2;
+    const TWO_PHASE: u8 = 4;
+    const SLOT: usize = 64;
+    const SLOT_BYTES: usize = 128;
+    const TRANSACTION: usize = 104;
+    let mut file = std::fs::File::options().read(true).write(true).open(path)?;
+    if file.try_lock().is_err() {
+        // Another process works with it; the store will say so.
+        return Ok(());
+    }
+    let mut header = [0; SLOT + 2 * SLOT_BYTES];
+    if file.read_exact(&mut header).is_err() {
+        return Ok(());
+    }
+    let commit = |slot: usize| {
+        let at = SLOT + slot * SLOT_BYTES + TRANSACTION;
+        header[at..at + 8].try_into().map_or(0, u64::from_le_bytes)
+    };
+    let flags = header[FLAGS];
+    let primary = usize::from(flags & PRIMARY != 0);
+    let unsure = flags & (RECOVERY | TWO_PHASE) == RECOVERY | TWO_PHASE;
+    if unsure && commit(primary ^ 1) > commit(primary) {
+        file.seek(std::io::SeekFrom::Start(FLAGS as u64))?;
+        file.write_all(&[flags & !TWO_PHASE])?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
 impl Disk {
-    pub(crate) fn open(path: &Path, cache_bytes: usize, poison: Poison) -> Result<Disk, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        cache_bytes: usize,
+        poison: Poison,
+        ground: &Ground,
+    ) -> Result<Disk, DiskError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = match path.exists() {
-            true => builder.open(path)?,
-            false => make(&builder, path)?,
-        };
-        Ok(Disk::with(path, database, poison))
-    }
-
-    pub(crate) fn with(path: &Path, database: Database, poison: Poison) -> Disk {
-        Disk {
+        // Every page, every time: a page that isn't what was written must not be believed later.
+        builder.set_check_integrity_on_open(true);
+        let opened = caught(|| match &ground.open_file {
+            Some(open) => Ok(open(path, &builder)?),
+            None if path.exists() => {
+                trust_the_newer_commit(path).map_err(redb::Error::Io)?;
+                Ok(builder.open(path)?)
+            }
+            None => make(&builder, path),
+        });
+        let database = opened.map_err(|error| error.in_file(path))?;
+        Ok(Disk {
             path: path.to_owned(),
             database: RwLock::new(Some(database)),
             poison,
+            ground: ground.clone(),
             fsyncs: Fsyncs::default(),
-        }
+        })
     }
 
     /// Blocks; call through [`blocking`].
@@ -178,7 +235,7 @@ impl Disk {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, DiskError>,
     ) -> Result<T, DiskError> {
-        let done = self.try_read(read);
+        let done = caught(|| self.try_read(read)).map_err(|error| error.in_file(&self.path));
         if let Err(error) = &done {
             self.poison.set(error);
         }
@@ -202,7 +259,7 @@ impl Disk {
         if let Some(error) = self.poison.get() {
             return Err(error.clone());
         }
-        let done = self.try_write(write);
+        let done = caught(|| self.try_write(write)).map_err(|error| error.in_file(&self.path));
         if let Err(error) = &done {
             self.poison.set(error);
         }
@@ -217,11 +274,36 @@ impl Disk {
         let database = guard.as_ref().ok_or(DiskError::Closed)?;
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
+        // A second fsync. With one, a crash leaves it open whether the last commit is torn or was
+        // damaged later, and the store would go back to the one before: a vote or an acknowledged
+        // entry less, without a word (coordinator/tests/disk).
+        transaction.set_two_phase_commit(true);
         let value = write(&transaction)?;
         let started = Instant::now();
         transaction.commit()?;
         self.fsyncs.took(started.elapsed());
         Ok(value)
+    }
+
+    /// Why nothing is read or written any more.
+    pub(crate) fn failure(&self) -> Option<DiskError> {
+        self.poison.get().cloned()
+    }
+
+    /// Passes through a fault point of this file. An answer that is lost there is a failed disk:
+    /// whoever asked can't know what was written.
+    pub(crate) async fn pass(&self, fault: Fault) -> Result<(), DiskError> {
+        if !self.ground.point(fault).await {
+            return Ok(());
+        }
+        let lost = DiskError::Io(format!("the disk's answer was lost (fault point {fault})"));
+        self.poison.set(&lost);
+        Err(lost)
+    }
+
+    /// The file, as errors name it.
+    pub(crate) fn name(&self) -> std::path::Display<'_> {
+        self.path.display()
     }
 
     /// Bytes of the file.
@@ -237,6 +319,19 @@ impl Disk {
             .unwrap_or_else(PoisonError::into_inner);
         drop(guard.take());
     }
+}
+
+/// The store ends in a panic at some damage that its own check didn't see.
+fn caught<T>(work: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().map(String::as_str);
+        let what = what.or(panic.downcast_ref::<&str>().copied());
+        Err(DiskError::Damaged(format!(
+            "the store gave up: {}",
+            what.unwrap_or("no reason given")
+        )))
+    })
 }
 
 /// Runs disk work off the async threads.

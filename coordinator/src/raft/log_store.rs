@@ -7,7 +7,9 @@ use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use std::time::Duration;
 
 use common::fault::Fault;
 use common::limits::SNAPSHOT_CHUNK_BYTES;
@@ -17,10 +19,12 @@ use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransacti
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use tokio::sync::watch;
+
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::recent::Recent;
 use super::types::{LogEntry, LogId, Result, StorageError, TypeConfig, Vote, decode, encode};
-use crate::faults::point;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -31,6 +35,8 @@ const PURGED: &str = "purged";
 pub(crate) const CLUSTER: &str = "cluster";
 /// Set while a member whose directory was empty gets everything again: it may not vote.
 pub(crate) const REJOINING: &str = "rejoining";
+/// Between two looks at whether the disk has failed while a snapshot is awaited.
+const COVERED_LOOK: Duration = Duration::from_millis(200);
 const CACHE_BYTES: usize = 16 << 20;
 
 /// The log's file. Cloning shares it.
@@ -45,17 +51,20 @@ struct Shared {
     committed: Mutex<Option<LogId>>,
     recent: Mutex<Recent>,
     entries: AtomicU64,
+    /// Up to which entry the snapshot on disk reaches. Not set: whoever purges knows.
+    covered: OnceLock<watch::Receiver<u64>>,
     /// Bytes appended since the last purge: a log of few, large entries is compacted by this.
     grown_bytes: AtomicU64,
 }
 
 impl LogStore {
     /// Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<LogStore, DiskError> {
-        LogStore::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<LogStore, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        poison: Poison,
+        ground: &Ground,
+    ) -> Result<LogStore, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         let entries = disk.write(|transaction| {
             transaction.open_table(META)?;
             Ok(transaction.open_table(LOG)?.len()?)
@@ -66,11 +75,37 @@ impl LogStore {
                 committed: Mutex::new(None),
                 recent: Mutex::default(),
                 entries: AtomicU64::new(entries),
+                covered: OnceLock::new(),
                 grown_bytes: AtomicU64::new(0),
             }),
         };
         *store.committed() = store.meta(COMMITTED)?;
         Ok(store)
+    }
+
+    /// From now on entries are kept until a snapshot on disk covers them.
+    pub(crate) fn keep_until_covered(&self, covered: watch::Receiver<u64>) {
+        self.shared.covered.get_or_init(|| covered);
+    }
+
+    /// The library purges what a leader's snapshot covers while that is still being installed: a
+    /// crash in between would leave neither the entries nor the snapshot.
+    async fn covered(&self, upto: u64) -> Result<(), DiskError> {
+        let Some(mut covered) = self.shared.covered.get().cloned() else {
+            return Ok(());
+        };
+        loop {
+            if *covered.borrow_and_update() >= upto {
+                return Ok(());
+            }
+            if let Some(error) = self.disk().failure() {
+                return Err(error);
+            }
+            match tokio::time::timeout(COVERED_LOOK, covered.changed()).await {
+                Ok(Err(_)) => return Err(DiskError::Closed),
+                Ok(Ok(())) | Err(_) => {}
+            }
+        }
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -243,7 +278,56 @@ fn put(transaction: &WriteTransaction, key: &str, body: &[u8]) -> Result<(), Dis
 
 fn entry(index: u64, record: &[u8]) -> Result<LogEntry, DiskError> {
     let body = unseal(&format!("log entry {index}"), record)?;
-    decode(body).map_err(|error| DiskError::Damaged(format!("log entry {index}: {error}")))
+    let entry: LogEntry =
+        decode(body).map_err(|error| DiskError::Damaged(format!("log entry {index}: {error}")))?;
+    match entry.log_id.index == index {
+        true => Ok(entry),
+        false => Err(DiskError::Damaged(format!(
+            "entry {} stands in the place of log entry {index}",
+            entry.log_id.index
+        ))),
+    }
+}
+
+/// Reads the whole log once: every record is whole and none is missing, and what stands beside the
+/// log fits it. `snapshot`: up to where the state on disk reaches. Blocks.
+pub(crate) fn check(log: &LogStore, snapshot: Option<LogId>) -> Result<(), DiskError> {
+    let damaged = |what: String| Err(DiskError::Damaged(format!("{}: {what}", log.disk().name())));
+    let (purged, vote): (Option<LogId>, Option<Vote>) = (log.meta(PURGED)?, log.meta(VOTE)?);
+    let mut last = purged;
+    log.disk().read(|transaction| {
+        for row in transaction.open_table(LOG)?.iter()? {
+            let (index, record) = row?;
+            let next = last.map_or(0, |last| last.index + 1);
+            if index.value() != next {
+                return Err(DiskError::Damaged(format!("log entry {next} is missing")));
+            }
+            last = Some(entry(index.value(), record.value())?.log_id);
+        }
+        Ok(())
+    })?;
+    if purged > snapshot {
+        let (from, upto) = (
+            purged.map_or(0, |id| id.index),
+            snapshot.map_or(0, |id| id.index),
+        );
+        return damaged(format!(
+            "entries up to {from} are gone, and the snapshot beside it reaches to {upto}"
+        ));
+    }
+    if last.is_none() && snapshot.is_some() {
+        return damaged("it is empty, and the snapshot beside it is not".to_owned());
+    }
+    let Some(last) = last else { return Ok(()) };
+    let term = vote.map_or(0, |vote| vote.leader_id().get_term());
+    if term < last.leader_id.get_term() {
+        return damaged(format!("a vote of term {term} is older than entry {last}"));
+    }
+    let cluster: Option<String> = log.meta(CLUSTER)?;
+    match cluster {
+        Some(_) => Ok(()),
+        None => damaged("it has entries, and belongs to no cluster".to_owned()),
+    }
 }
 
 /// The range as owned bounds, so that it can go to another thread.
@@ -285,9 +369,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<()> {
-        self.set_meta(VOTE, vote)
-            .await
-            .map_err(|error| error.storage(true))
+        let saved = async {
+            self.disk().pass(Fault::RaftBeforeVote).await?;
+            self.set_meta(VOTE, vote).await?;
+            self.disk().pass(Fault::RaftAfterVote).await
+        };
+        saved.await.map_err(|error| error.storage(true))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>> {
@@ -310,13 +397,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let entries: Vec<_> = entries.into_iter().collect();
         let store = self.clone();
-        point(Fault::RaftBeforeAppend).await;
-        let done = blocking(move || store.append_all(entries)).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
-        if point(Fault::RaftAfterAppend).await {
-            let lost = DiskError::Io("the disk's answer was lost (fault point)".to_owned());
-            return Err(lost.storage(true));
-        }
+        let appended = async {
+            self.disk().pass(Fault::RaftBeforeAppend).await?;
+            blocking(move || store.append_all(entries)).await?;
+            self.disk().pass(Fault::RaftAfterAppend).await
+        };
+        appended
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         flushed.log_io_completed(Ok(()));
         Ok(())
     }
@@ -329,8 +417,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<()> {
         let store = self.clone();
-        let done = blocking(move || store.remove(..=upto.index, Some(upto))).await;
-        done.map_err(|error| -> StorageError { error.storage(true) })?;
+        let purged = async {
+            self.disk().pass(Fault::RaftBeforePurge).await?;
+            self.covered(upto.index).await?;
+            blocking(move || store.remove(..=upto.index, Some(upto))).await
+        };
+        purged
+            .await
+            .map_err(|error| -> StorageError { error.storage(true) })?;
         self.shared.grown_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }

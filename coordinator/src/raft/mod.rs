@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 mod bootstrap;
 mod disk;
+mod ground;
 mod log_store;
 mod membership;
 mod network;
@@ -39,6 +40,7 @@ mod timing;
 mod types;
 mod watch_over;
 
+pub use ground::{Connect, Ground, OpenFile, Strike};
 pub use membership::PeerStatus;
 pub use service::RaftService;
 pub use types::Peer;
@@ -69,6 +71,8 @@ pub struct RaftConfig {
     pub bootstrap_expect: usize,
     /// Entries between two snapshots; bounds the log.
     pub snapshot_every: u64,
+    /// What it stands on: [`Ground::default`] outside of tests.
+    pub ground: Ground,
 }
 
 /// Who leads, as this coordinator sees it.
@@ -108,7 +112,11 @@ fn known(leader: &Option<Peer>) -> String {
 pub enum StartError {
     #[error("another process works with {0}")]
     DirBusy(PathBuf),
-    #[error("the state directory is damaged: {0}")]
+    /// What it was acknowledged is not all here; nothing of it is served.
+    #[error(
+        "the state directory is damaged: {0}; restore it from a copy, or, where other coordinators \
+         have the same, remove the directory and start again: they hand it everything"
+    )]
     Damaged(String),
     #[error("the state directory is full: {0}")]
     Full(String),
@@ -175,14 +183,20 @@ fn start_error(config: &RaftConfig, error: DiskError) -> StartError {
 fn open(config: &RaftConfig) -> Result<Stores, DiskError> {
     let io = |error| DiskError::from(redb::Error::Io(error));
     std::fs::create_dir_all(&config.data_dir).map_err(io)?;
-    let poison = Poison::default();
-    let log = LogStore::open(&config.data_dir.join("log.redb"), poison.clone())?;
-    let machine = Machine::open(&config.data_dir.join("snapshot.redb"), poison.clone())?;
+    let (poison, ground) = (Poison::default(), &config.ground);
+    let log = LogStore::open(&config.data_dir.join("log.redb"), poison.clone(), ground)?;
+    let machine = Machine::open(
+        &config.data_dir.join("snapshot.redb"),
+        poison.clone(),
+        ground,
+    )?;
     let me = Peer {
         name: config.name.clone(),
         address: config.advertise.clone(),
     };
-    let links = Links::new(me, log.clone())?;
+    log_store::check(&log, machine.last_applied())?;
+    log.keep_until_covered(machine.covered());
+    let links = Links::new(me, log.clone(), ground.clone())?;
     Ok(Stores {
         log,
         machine,
@@ -317,6 +331,12 @@ impl Consensus {
         self.inner.machine.with_state(read)
     }
 
+    /// Index of the last applied entry and a digest of the state it left: equal on all members
+    /// that have applied as much, or one of them is wrong.
+    pub fn state_digest(&self) -> (u64, u64) {
+        self.inner.machine.digest()
+    }
+
     /// Bytes of the state as a snapshot holds it.
     pub fn state_bytes(&self) -> u64 {
         self.with_state(|state| types::encoded_bytes(state) as u64)
@@ -337,7 +357,7 @@ impl Consensus {
         let confirm = async {
             loop {
                 match self.inner.raft.ensure_linearizable().await {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => return self.replayed().await,
                     Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
                         return Err(ProposeError::NotLeader(to.leader_node));
                     }
@@ -352,6 +372,18 @@ impl Consensus {
         self.check_running()?;
         let confirmed = tokio::time::timeout(timing::CONFIRM_DEADLINE, Box::pin(confirm)).await;
         confirmed.unwrap_or(Err(ProposeError::NotLeader(None)))
+    }
+
+    /// Waits until everything is applied that was on disk at the start. A leader that was away for
+    /// less than its lease goes on leading in its old term, and doesn't know which of its entries
+    /// it had acknowledged: the commit index on disk is behind.
+    async fn replayed(&self) -> Result<(), ProposeError> {
+        let mut applied = self.applied();
+        let enough = applied.wait_for(|index| *index >= self.inner.last_at_start);
+        match enough.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ProposeError::NotLeader(None)),
+        }
     }
 
     pub fn figures(&self) -> RaftFigures {
@@ -416,7 +448,8 @@ impl Consensus {
         membership.get_node(&metrics.current_leader?).cloned()
     }
 
-    /// A disk error ends the library's task; until it has, nothing may be promised either.
+    /// Whether this member can go on. A disk error ends the library's task; until it has, nothing
+    /// may be promised either. A task that ended by itself doesn't come back.
     pub fn check_running(&self) -> Result<(), ProposeError> {
         match self.inner.poison.get() {
             Some(DiskError::Full(what)) => Err(ProposeError::StorageFull(what.clone())),
@@ -424,8 +457,20 @@ impl Consensus {
             None if self.inner.stop.is_cancelled() => {
                 Err(ProposeError::Stopped("it was shut down".to_owned()))
             }
-            None => Ok(()),
+            None => self.check_library(),
         }
+    }
+
+    fn check_library(&self) -> Result<(), ProposeError> {
+        let metrics = self.inner.raft.metrics();
+        if let Err(error) = &metrics.borrow().running_state {
+            return Err(ProposeError::Stopped(error.to_string()));
+        }
+        // Its end of the channel goes with its task.
+        metrics
+            .has_changed()
+            .map(drop)
+            .map_err(|_| ProposeError::Stopped("the consensus library ended in a panic".to_owned()))
     }
 
     fn fatal(&self, error: &openraft::error::Fatal<u64>) -> ProposeError {

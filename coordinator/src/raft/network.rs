@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::limits::{MESSAGE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use openraft::error::{
@@ -18,11 +18,13 @@ use proto::v1::raft_client::RaftClient;
 use proto::v1::{RaftMessage, SnapshotChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::disk::DiskError;
+use super::ground::Ground;
 use super::log_store::{CLUSTER, LogStore};
 use super::timing::{APPEND_DEADLINE, CONNECT_DEADLINE, SNAPSHOT_DEADLINE};
 use super::types::{LogId, Peer, Snapshot, TypeConfig, Vote, decode, encode, id_of};
@@ -40,6 +42,7 @@ struct Shared {
     me: Peer,
     id: u64,
     log: LogStore,
+    ground: Ground,
     /// Empty until this member belongs to a cluster.
     cluster: RwLock<String>,
     channels: Mutex<BTreeMap<String, Channel>>,
@@ -49,13 +52,14 @@ struct Shared {
 
 impl Links {
     /// Blocks: only used before the node runs.
-    pub(crate) fn new(me: Peer, log: LogStore) -> Result<Links, DiskError> {
+    pub(crate) fn new(me: Peer, log: LogStore, ground: Ground) -> Result<Links, DiskError> {
         let cluster: Option<String> = log.meta(CLUSTER)?;
         Ok(Links {
             shared: Arc::new(Shared {
                 id: id_of(&me.name),
                 me,
                 log,
+                ground,
                 cluster: RwLock::new(cluster.unwrap_or_default()),
                 channels: Mutex::default(),
                 contacts: Mutex::default(),
@@ -120,7 +124,7 @@ impl Links {
         let channel = match channels.get(address) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = connect(address)?;
+                let channel = self.shared.ground.connect(&endpoint(address)?);
                 channels.insert(address.to_owned(), channel.clone());
                 channel
             }
@@ -139,7 +143,7 @@ impl Links {
     }
 }
 
-fn connect(address: &str) -> Result<Channel, Status> {
+fn endpoint(address: &str) -> Result<Endpoint, Status> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Status::invalid_argument(format!("{address:?}: {error}")))?;
     Ok(endpoint
@@ -147,8 +151,7 @@ fn connect(address: &str) -> Result<Channel, Status> {
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(2))
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true))
 }
 
 /// The library backs off from an unreachable member, and asks any other again at once.

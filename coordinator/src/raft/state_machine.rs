@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError, Poison, blocking, seal, unseal};
+use super::ground::Ground;
 use super::types::{
     Answers, LogEntry, LogId, Result, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, decode,
     encode,
 };
-use crate::faults::point;
 
 /// Row 0 is the header, the others are pieces of the image.
 const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
@@ -51,17 +51,16 @@ struct Shared {
     /// Never held across an await.
     image: RwLock<Image>,
     applied: watch::Sender<u64>,
+    /// Index of the last entry that the snapshot on disk covers.
+    covered: watch::Sender<u64>,
     disk: Disk,
     snapshot_bytes: AtomicU64,
 }
 
 impl Machine {
     /// Loads the last snapshot. Blocks: only used before the node runs.
-    pub(crate) fn open(path: &Path, poison: Poison) -> Result<Machine, DiskError> {
-        Machine::on(Disk::open(path, CACHE_BYTES, poison)?)
-    }
-
-    pub(crate) fn on(disk: Disk) -> Result<Machine, DiskError> {
+    pub(crate) fn open(path: &Path, poison: Poison, ground: &Ground) -> Result<Machine, DiskError> {
+        let disk = Disk::open(path, CACHE_BYTES, poison, ground)?;
         disk.write(|transaction| {
             transaction.open_table(SNAPSHOT)?;
             Ok(())
@@ -70,6 +69,7 @@ impl Machine {
             shared: Arc::new(Shared {
                 image: RwLock::default(),
                 applied: watch::Sender::new(0),
+                covered: watch::Sender::new(0),
                 disk,
                 snapshot_bytes: AtomicU64::new(0),
             }),
@@ -79,7 +79,9 @@ impl Machine {
                 .shared
                 .snapshot_bytes
                 .store(data.len() as u64, Ordering::Relaxed);
-            machine.show(&meta, parse(&data)?);
+            machine.cover(&meta);
+            let state = parse(&data).map_err(|error| error.in_file(path))?;
+            machine.show(&meta, state);
         }
         Ok(machine)
     }
@@ -94,6 +96,18 @@ impl Machine {
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
+    }
+
+    /// Index of the last applied entry and a digest of the state it left: the same on every
+    /// member that has applied as much.
+    pub(crate) fn digest(&self) -> (u64, u64) {
+        let image = self
+            .shared
+            .image
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let index = image.last_applied.map_or(0, |id| id.index);
+        (index, xxhash_rust::xxh3::xxh3_64(&encode(&image.state)))
     }
 
     pub(crate) fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -119,6 +133,29 @@ impl Machine {
         };
         drop(image);
         self.tell(meta.last_log_id);
+    }
+
+    /// The last entry of the loaded snapshot or applied since.
+    pub(crate) fn last_applied(&self) -> Option<LogId> {
+        let image = self
+            .shared
+            .image
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        image.last_applied
+    }
+
+    pub(crate) fn covered(&self) -> watch::Receiver<u64> {
+        self.shared.covered.subscribe()
+    }
+
+    fn cover(&self, meta: &SnapshotMeta) {
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        self.shared.covered.send_if_modified(|covered| {
+            let more = index > *covered;
+            *covered = index.max(*covered);
+            more
+        });
     }
 
     fn tell(&self, last_applied: Option<LogId>) {
@@ -195,6 +232,7 @@ impl Machine {
             Ok(())
         })?;
         self.shared.snapshot_bytes.store(bytes, Ordering::Relaxed);
+        self.cover(meta);
         Ok(())
     }
 
@@ -249,8 +287,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I::IntoIter: OptionalSend,
     {
         let (machine, entries): (_, Vec<_>) = (self.clone(), entries.into_iter().collect());
-        let done = blocking(move || Ok(machine.apply_all(entries))).await;
-        done.map_err(|error| error.storage(true))
+        let applied = async {
+            self.disk().pass(Fault::RaftBeforeApply).await?;
+            blocking(move || Ok(machine.apply_all(entries))).await
+        };
+        applied.await.map_err(|error| error.storage(true))
     }
 
     async fn get_snapshot_builder(&mut self) -> Machine {
@@ -263,13 +304,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Box<Vec<u8>>) -> Result<()> {
         let (machine, meta) = (self.clone(), meta.clone());
-        let done = blocking(move || {
-            let state = parse(&data)?;
-            machine.save(&meta, &data)?;
-            machine.show(&meta, state);
-            Ok(())
-        });
-        done.await.map_err(|error| error.storage(true))
+        let installed = async {
+            self.disk().pass(Fault::RaftBeforeInstall).await?;
+            let installed = blocking(move || {
+                let state = parse(&data)?;
+                machine.save(&meta, &data)?;
+                machine.show(&meta, state);
+                Ok(())
+            });
+            installed.await?;
+            self.disk().pass(Fault::RaftAfterInstall).await
+        };
+        installed.await.map_err(|error| error.storage(true))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>> {
@@ -285,10 +331,16 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot> {
-        point(Fault::RaftBeforeSnapshot).await;
         let machine = self.clone();
-        let built = blocking(move || machine.build()).await;
-        let (meta, data) = built.map_err(|error| error.storage(true))?;
+        let built = async {
+            self.disk().pass(Fault::RaftBeforeSnapshot).await?;
+            let built = blocking(move || machine.build()).await?;
+            self.disk().pass(Fault::RaftAfterSnapshot).await?;
+            Ok(built)
+        };
+        let (meta, data) = built
+            .await
+            .map_err(|error: DiskError| error.storage(true))?;
         Ok(Snapshot {
             meta,
             snapshot: Box::new(data),

@@ -2,9 +2,10 @@
 //! enough. All end when the member stops.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::ServerState;
+use tokio::time::Instant;
 
 use super::bootstrap::Bootstrap;
 use super::timing::{
@@ -56,9 +57,14 @@ impl Consensus {
                 changed
             });
             if ended || metrics.changed().await.is_err() {
-                return;
+                break;
             }
         }
+        // However the library ended, by an error or a panic: nobody leads here any more.
+        self.inner.role.send_modify(|role| {
+            role.leading = false;
+            role.leader = None;
+        });
     }
 
     fn role_of(&self, metrics: &Metrics) -> Role {

@@ -7,6 +7,7 @@
 pub mod mysql;
 mod percent;
 pub mod postgres;
+mod replaced;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -98,10 +98,18 @@ pub fn run(input: UnitInput) -> BoxFuture<'static, Ended> {
         };
         let lease = input.directive.lease;
         let mut word = input.word.clone();
+        let fetching = async {
+            let contexts = &input.shared.contexts;
+            let job = contexts
+                .get(lease.job, &input.directive.uid, planned)
+                .await?;
+            faults::point(Fault::WorkerAfterContext).await?;
+            Ok(job)
+        };
         let fetched = tokio::select! {
             biased;
             () = stopped(&mut word) => return Ended::Said(Outcome::Released),
-            fetched = input.shared.contexts.get(lease.job, &input.directive.uid, planned) => fetched,
+            fetched = fetching => fetched,
         };
         let job = match fetched {
             Ok(job) => job,

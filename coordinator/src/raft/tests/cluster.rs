@@ -108,6 +108,36 @@ async fn one_member_is_a_cluster_and_resumes() {
     end(nodes).await;
 }
 
+/// Found by coordinator/tests/turmoil, seeds 7 and 11: a leader that crashed and came back within its
+/// lease led on in its old term, with a commit index from before, and confirmed reads without
+/// entries it had acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_came_back_reads_what_it_had_acknowledged() {
+    let dir = TempDir::new().expect("temp dir");
+    let mut nodes = cluster(&dir, 3, 5_000).await;
+    let mut acknowledged = 0;
+    for _ in 0..3 {
+        for _ in 0..10 {
+            register(&nodes, acknowledged).await;
+            acknowledged += 1;
+        }
+        let config = nodes.remove(leader(&nodes).await).kill().await;
+        nodes.push(Node::restart(config).await);
+        until("a read is confirmed", async || {
+            let mut confirmed = None;
+            for node in nodes.iter().rev() {
+                if node.consensus.confirm_leadership().await.is_ok() {
+                    assert_eq!(node.workers(), acknowledged);
+                    confirmed = Some(());
+                }
+            }
+            confirmed
+        })
+        .await;
+    }
+    end(nodes).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn members_are_added_promoted_and_removed() {
     let dir = TempDir::new().expect("temp dir");

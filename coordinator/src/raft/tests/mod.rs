@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Consensus, Peer, ProposeError, RaftConfig};
+use super::{Consensus, Ground, Peer, ProposeError, RaftConfig};
 
 mod cluster;
 mod storage;
@@ -109,6 +109,7 @@ async fn cluster(dir: &TempDir, count: usize, snapshot_every: u64) -> Vec<Node> 
             join: join.clone(),
             bootstrap_expect: count,
             snapshot_every,
+            ground: Ground::default(),
         };
         nodes.push(Node::start(config, listener).await);
     }
@@ -128,6 +129,7 @@ async fn newcomer(dir: &Path, name: &str, others: &[Node]) -> Node {
             .collect(),
         bootstrap_expect: others.len(),
         snapshot_every: others[0].config.snapshot_every,
+        ground: Ground::default(),
     };
     Node::start(config, listener).await
 }

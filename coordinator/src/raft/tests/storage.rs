@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::digest::Digest;
 use common::epoch::{Epoch, Lease, Unit};
 use common::id::{JobId, Millis, PartitionNo};
 use common::plan::Loaded;
 use common::state::{Command, Entry, State};
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::testing::{StoreBuilder, Suite};
 use redb::backends::FileBackend;
 use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
@@ -17,8 +19,8 @@ use tempfile::TempDir;
 use super::super::disk::{Disk, DiskError, Poison};
 use super::super::log_store::LogStore;
 use super::super::state_machine::Machine;
-use super::super::types::{StorageError, TypeConfig, decode, encode};
-use super::super::{Consensus, RaftConfig, StartError};
+use super::super::types::{LogId, SnapshotMeta, StorageError, TypeConfig, decode, encode};
+use super::super::{Consensus, Ground, RaftConfig, StartError};
 use super::{cluster, leader, log_file, submit, until};
 
 struct Builder;
@@ -26,11 +28,16 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
         let dir = TempDir::new().expect("temp dir");
-        let poison = Poison::default();
-        let log = LogStore::open(&log_file(dir.path()), poison.clone()).expect("log");
-        let machine = Machine::open(&dir.path().join("snapshot.redb"), poison).expect("snapshot");
+        let (log, machine) = stores(&dir);
         Ok((dir, log, machine))
     }
+}
+
+fn stores(dir: &TempDir) -> (LogStore, Machine) {
+    let (poison, ground) = (Poison::default(), Ground::default());
+    let log = LogStore::open(&log_file(dir.path()), poison.clone(), &ground).expect("log");
+    let machine = Machine::open(&dir.path().join("snapshot.redb"), poison, &ground);
+    (log, machine.expect("snapshot"))
 }
 
 #[test]
@@ -79,6 +86,7 @@ fn config(dir: &Path) -> RaftConfig {
         join: Vec::new(),
         bootstrap_expect: 1,
         snapshot_every: 100,
+        ground: Ground::default(),
     }
 }
 
@@ -143,6 +151,35 @@ async fn a_torn_record_is_named() {
     ));
 }
 
+/// Found by coordinator/tests/turmoil, seed 22: the library purges the log that a leader's snapshot
+/// covers before that is installed. A crash in between left neither, and the member never started
+/// again.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_are_kept_until_the_snapshot_that_covers_them_is_on_disk() {
+    let dir = TempDir::new().expect("temp dir");
+    let (mut log, mut machine) = stores(&dir);
+    log.keep_until_covered(machine.covered());
+    let upto = LogId::new(openraft::CommittedLeaderId::new(1, 1), 7);
+    let mut purging = {
+        let mut log = log.clone();
+        tokio::spawn(async move { log.purge(upto).await })
+    };
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut purging).await;
+    assert!(early.is_err(), "purged without a snapshot");
+    let state = log.get_log_state().await.expect("state");
+    assert_eq!(state.last_purged_log_id, None);
+    let meta = SnapshotMeta {
+        last_log_id: Some(upto),
+        ..SnapshotMeta::default()
+    };
+    let data = Box::new(encode(&State::default()));
+    let installed = machine.install_snapshot(&meta, data).await;
+    installed.expect("installed");
+    purging.await.expect("no panic").expect("purged");
+    let state = log.get_log_state().await.expect("state");
+    assert_eq!(state.last_purged_log_id, Some(upto));
+}
+
 /// A disk that can be full.
 #[derive(Debug)]
 struct Filling(FileBackend, Arc<AtomicBool>);
@@ -181,21 +218,19 @@ impl StorageBackend for Filling {
 fn a_full_disk_poisons_all_files() {
     let dir = TempDir::new().expect("temp dir");
     let path = log_file(dir.path());
-    let open = || {
-        std::fs::File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-    };
     let full = Arc::new(AtomicBool::new(false));
-    let backend = FileBackend::new(open().expect("file")).expect("backend");
-    let database = Database::builder()
-        .create_with_backend(Filling(backend, full.clone()))
-        .expect("database");
+    let flag = full.clone();
+    let ground = Ground {
+        open_file: Some(Arc::new(move |path, builder| {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            let backend = FileBackend::new(options.open(path).expect("file"))?;
+            builder.create_with_backend(Filling(backend, flag.clone()))
+        })),
+        ..Ground::default()
+    };
     let poison = Poison::default();
-    let disk = Disk::with(&path, database, poison.clone());
+    let disk = Disk::open(&path, 1 << 20, poison.clone(), &ground).expect("opened");
     let table: TableDefinition<u64, u64> = TableDefinition::new("t");
     let write = |value: u64| {
         disk.write(|transaction| {

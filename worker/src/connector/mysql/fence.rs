@@ -14,7 +14,7 @@ use common::limits;
 use super::error::{DUPLICATE_KEY, Failed};
 use super::quote::{ident, text};
 use super::session::Session;
-use crate::connector::Error;
+use crate::connector::{Current, Error};
 
 /// Our database on a target.
 const DATABASE: &str = "sterna";
@@ -108,26 +108,32 @@ impl Books {
     }
 
     /// Finds or creates the tables.
-    pub async fn ensure(session: &mut Session, database: &str) -> Result<Books, Failed> {
+    pub async fn ensure(
+        session: &mut Session,
+        database: &str,
+        current: &Current,
+    ) -> Result<Books, Failed> {
         if let Some(books) = Books::find(session, database).await? {
             return Ok(books);
         }
         let create = format!("CREATE DATABASE IF NOT EXISTS {}", ident(DATABASE));
+        check(current).await?;
         let apart = match session.run(&create).await {
-            Ok(_) => Books::apart().create(session).await,
+            Ok(_) => Books::apart().create(session, current).await,
             Err(failed) => Err(failed),
         };
         match apart {
             Ok(books) => Ok(books),
             Err(failed) if failed.error.failure.code == Code::Privileges => {
-                Books::beside(database).create(session).await
+                Books::beside(database).create(session, current).await
             }
             Err(failed) => Err(failed),
         }
     }
 
-    async fn create(self, session: &mut Session) -> Result<Books, Failed> {
+    async fn create(self, session: &mut Session, current: &Current) -> Result<Books, Failed> {
         let options = "ENGINE=InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin";
+        check(current).await?;
         session
             .run(&format!(
                 "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) NOT NULL, unit VARCHAR(24) NOT NULL, \
@@ -136,6 +142,7 @@ impl Books {
                 self.fence
             ))
             .await?;
+        check(current).await?;
         session
             .run(&format!(
                 "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) NOT NULL, part INT UNSIGNED NOT NULL, \
@@ -146,6 +153,26 @@ impl Books {
             ))
             .await?;
         Ok(self)
+    }
+
+    /// Whether the job has begun here.
+    pub async fn knows(&self, session: &mut Session, job: &JobUid) -> Result<bool, Failed> {
+        let sql = format!("SELECT 1 FROM {} WHERE job = '{job}' LIMIT 1", self.fence);
+        Ok(session.row(&sql).await?.is_some())
+    }
+
+    /// Whether a partition of the job has begun here: then its tables are no create task's any
+    /// more.
+    pub async fn has_partitions(
+        &self,
+        session: &mut Session,
+        job: &JobUid,
+    ) -> Result<bool, Failed> {
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE job = '{job}' AND unit LIKE 'p%' LIMIT 1",
+            self.fence
+        );
+        Ok(session.row(&sql).await?.is_some())
     }
 
     /// The fence row of a unit (`p7`, `t3`).
@@ -269,4 +296,9 @@ fn number(row: &[Option<String>], at: usize) -> u64 {
     row.get(at)
         .and_then(|cell| cell.as_deref()?.parse().ok())
         .unwrap_or(0)
+}
+
+async fn check(current: &Current) -> Result<(), Failed> {
+    let ours = current.still_ours().await;
+    ours.map_err(|error| Failed { number: 0, error })
 }

@@ -7,7 +7,7 @@
 //! | `inspect`, `columns`, `objects`, `sample` | catalogue, views and the like, key bounds |
 //! | `reader` | rows out |
 //! | `writer`, `load`, `guard`, `infile` | rows in |
-//! | `fence`, `xa`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+//! | `fence`, `turn`, `xa`, `resolve` | bookkeeping, sessions, prepared transactions, the end of a job |
 //! | `definition`, `ddl`, `define`, `carry` | text of definitions; tasks that run them |
 //! | `error` | what a server's code means |
 
@@ -28,6 +28,7 @@ mod reader;
 mod resolve;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 mod xa;

@@ -13,6 +13,7 @@ use super::error::LOCK_WAIT_TIMEOUT;
 use super::fence::{Books, Claim, Raised};
 use super::quote::text;
 use super::session::{Host, Purpose, Session};
+use super::turn;
 use super::xa::{self, Verdict};
 use crate::connector::{Error, ResolveWork, Result, Role};
 use crate::faults;
@@ -27,8 +28,10 @@ struct Ended {
 /// Runs a resolve task; repeatable, and content with nothing to do.
 pub async fn run(host: &Host, work: ResolveWork) -> Result<(u32, u32)> {
     let mut session = host.open(Role::Target, Purpose::Load).await?;
-    let books = Books::find(&mut session, &host.database).await?;
     let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+    // It may be about to make what is looked for next.
+    turn::evict(&mut session, &work.job, deadline).await?;
+    let books = Books::find(&mut session, &host.database).await?;
     let mut ended = Ended::default();
     if let Some(books) = &books {
         stop_definers(&mut session, books, &work, deadline).await?;

@@ -13,7 +13,7 @@ use common::limits;
 use super::error::{Failed, UNIQUE_VIOLATION};
 use super::quote::{ident, qualified, text};
 use super::session::{Host, Session};
-use crate::connector::Error;
+use crate::connector::{Current, Error};
 
 /// Our schema on a target.
 pub const SCHEMA: &str = "sterna";
@@ -124,18 +124,23 @@ impl Books {
     }
 
     /// Finds or creates the tables.
-    pub async fn ensure(session: &mut Session, host: &Host) -> Result<Books, Failed> {
+    pub async fn ensure(
+        session: &mut Session,
+        host: &Host,
+        current: &Current,
+    ) -> Result<Books, Failed> {
         if let Some(books) = Books::find(session, host).await? {
             return Ok(books);
         }
         let create = format!("CREATE SCHEMA IF NOT EXISTS {}", ident(SCHEMA));
+        check(current).await?;
         let apart = match session.run(&create).await {
-            Ok(_) => Books::apart().create(session).await,
+            Ok(_) => Books::apart().create(session, current).await,
             Err(failed) => Err(failed),
         };
         let made = match apart {
             Err(failed) if failed.error.failure.code == Code::Privileges => {
-                Books::beside(&host.schema).create(session).await
+                Books::beside(&host.schema).create(session, current).await
             }
             made => made,
         };
@@ -148,7 +153,8 @@ impl Books {
         }
     }
 
-    async fn create(self, session: &mut Session) -> Result<Books, Failed> {
+    async fn create(self, session: &mut Session, current: &Current) -> Result<Books, Failed> {
+        check(current).await?;
         session
             .run(&format!(
                 "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, unit text NOT NULL, \
@@ -157,6 +163,7 @@ impl Books {
                 self.fence
             ))
             .await?;
+        check(current).await?;
         session
             .run(&format!(
                 "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, part bigint NOT NULL, \
@@ -166,6 +173,20 @@ impl Books {
             ))
             .await?;
         Ok(self)
+    }
+
+    /// Whether a partition of the job has begun here: then its tables are no create task's any
+    /// more.
+    pub async fn has_partitions(
+        &self,
+        session: &mut Session,
+        job: &JobUid,
+    ) -> Result<bool, Failed> {
+        let sql = format!(
+            "SELECT 1::text FROM {} WHERE job = '{job}' AND unit LIKE 'p%' LIMIT 1",
+            self.fence
+        );
+        Ok(session.row(&sql).await?.is_some())
     }
 
     /// The fence row of a unit (`p7`, `t3`).
@@ -308,4 +329,12 @@ fn number(row: &[Option<String>], at: usize) -> u64 {
     row.get(at)
         .and_then(|cell| cell.as_deref()?.parse().ok())
         .unwrap_or(0)
+}
+
+async fn check(current: &Current) -> Result<(), Failed> {
+    let ours = current.still_ours().await;
+    ours.map_err(|error| Failed {
+        sqlstate: String::new(),
+        error,
+    })
 }

@@ -6,7 +6,7 @@
 //! | `types`, `copytext`, `quote` | selecting and storing cells; COPY's text; names and values as SQL |
 //! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
-//! | `fence`, `prepared`, `resolve` | bookkeeping, prepared transactions, the end of a job |
+//! | `fence`, `turn`, `prepared`, `resolve` | bookkeeping, sessions, prepared transactions, the end of a job |
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
@@ -32,6 +32,7 @@ mod reader;
 mod resolve;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 
