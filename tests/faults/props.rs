@@ -115,8 +115,13 @@ pub async fn make_user(source: (&Server, &Database), target: (&Server, &Database
     }
 }
 
-/// A URL of the servers' own user, for the scene's user.
-pub fn as_user(url: &str) -> String {
-    let user = format!("//{USER}:{PASSWORD}@");
-    url.replace("//root@", &user).replace("//postgres@", &user)
+/// A URL of the servers' own user, for the scene's user, as it stands between quotes in a job file:
+/// followed by the password's reference, and a comment that takes what comes after.
+pub fn as_user(url: &str, cluster: &Cluster) -> String {
+    let user = format!("//{USER}@");
+    let url = url.replace("//root@", &user);
+    let url = url.replace("//postgres@", &user);
+    let file = cluster.dir.file("password");
+    std::fs::write(&file, PASSWORD).expect("writable");
+    format!("{url}\"\npassword = {{ file = \"{file}\" }} # ")
 }

@@ -93,7 +93,8 @@ pub async fn table_dropped(scene: &mut Scene) {
     scene.recreate().await;
 }
 
-/// Somebody raises every fence far beyond what the cluster knows.
+/// Somebody raises every fence far beyond what the cluster knows: a unit that meets that again and
+/// again gives up.
 pub async fn fence_raised(scene: &mut Scene) {
     let fence = books(&scene.target, "fence");
     at_target(scene, &format!("UPDATE {fence} SET epoch = epoch + 1000")).await;
@@ -136,20 +137,36 @@ pub async fn ledger_forged(scene: &mut Scene) {
     scene.recreate().await;
 }
 
-/// A column more at the source: what was planned isn't so any more.
+/// A column more at the source: what was planned isn't all that is there any more.
 pub async fn column_added_at_the_source(scene: &mut Scene) {
     let sql = "ALTER TABLE reading ADD COLUMN late VARCHAR(10)";
+    source_altered(scene, sql).await;
+}
+
+/// A column less: what was planned can't be read any more.
+pub async fn column_dropped_at_the_source(scene: &mut Scene) {
+    source_altered(scene, "ALTER TABLE reading DROP COLUMN remark").await;
+}
+
+async fn source_altered(scene: &mut Scene, sql: &str) {
     scene.source.exec(&[sql]).await;
     found(scene, &["ST2005", "ST2008"]).await;
     scene.source_changed().await;
     scene.recreate().await;
 }
 
-/// Rows written at the source while it is copied.
+/// Rows of every table are written at the source when a part of one has been copied. (Those that
+/// are written before they are read are copied as they are then, which is no fault.)
 pub async fn rows_written_at_the_source(scene: &mut Scene) {
-    let insert = "INSERT INTO reading (id, sensor) VALUES (1000001, 'late')";
-    let update = "UPDATE reading SET remark = 'late' WHERE id < 3000";
-    scene.source.exec(&[insert, update]).await;
+    let changes = [
+        "UPDATE customer SET name = 'late'",
+        "UPDATE product SET note = 'late'",
+        "UPDATE purchase SET note = 'late'",
+        "UPDATE purchase_line SET quantity = 999",
+        "UPDATE logbook SET line = 'late'",
+        "UPDATE reading SET remark = 'late'",
+    ];
+    scene.source.exec(&changes).await;
     found(scene, &["ST2005"]).await;
     scene.source_changed().await;
     scene.recreate().await;

@@ -213,7 +213,8 @@ impl Builder {
             && let (Some(from), Some(to)) = (&scene.servers.source, &scene.servers.target)
         {
             props::make_user((from, &scene.source), (to, &scene.target)).await;
-            (source, target) = (props::as_user(&source), props::as_user(&target));
+            source = props::as_user(&source, &scene.cluster);
+            target = props::as_user(&target, &scene.cluster);
         }
         scene.urls = (source, target);
         scene.started = Instant::now();

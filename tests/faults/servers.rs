@@ -1,6 +1,6 @@
 //! A server dies or is stopped under a running job, and comes back: the job goes on by itself.
 
-use super::pool::{Engine, Server};
+use super::pool::Server;
 use super::scene::Scene;
 
 fn target(scene: &mut Scene) -> &mut Server {
@@ -11,11 +11,6 @@ fn target(scene: &mut Scene) -> &mut Server {
 fn source(scene: &mut Scene) -> &mut Server {
     let source = scene.servers.source.as_mut();
     source.expect("asked only of engines with a server")
-}
-
-/// Everything here needs a server.
-pub fn is_served(engine: Engine) -> bool {
-    engine != Engine::Sqlite
 }
 
 pub async fn target_killed(scene: &mut Scene) {

@@ -198,11 +198,11 @@ impl State {
             failure: failure.clone(),
         };
         self.log(Some(lease.job), kind);
-        // A fenced owner says only that somebody else has the unit; that is no attempt that failed.
+        // An owner whose lease is the newest and who is fenced all the same met an epoch that this log
+        // never gave out: somebody edited the fence. Going on for ever would hide that.
         let stop = match class {
             ErrorClass::Permanent => true,
-            ErrorClass::Transient => attempt >= attempts_max,
-            ErrorClass::Fenced => false,
+            ErrorClass::Transient | ErrorClass::Fenced => attempt >= attempts_max,
         };
         if stop {
             self.fail(lease.job, failure);
