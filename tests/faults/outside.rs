@@ -64,7 +64,9 @@ fn wired(builder: Builder) -> Builder {
 /// Readers stand in the middle of a table too.
 fn mid_read(builder: Builder) -> Builder {
     let stall = "worker-mid-read=stall:1500";
-    wired(builder).worker_env("w1", stall).worker_env("w2", stall)
+    wired(builder)
+        .worker_env("w1", stall)
+        .worker_env("w2", stall)
 }
 
 /// Long enough to look twice at what is loaded and not committed.
@@ -197,7 +199,12 @@ pub fn cells() -> Vec<(&'static Outside, Engine, Phase)> {
     let mut all = Vec::new();
     for outside in ALL {
         for engine in outside.engines {
-            all.extend(outside.phases.iter().map(|phase| (outside, *engine, *phase)));
+            all.extend(
+                outside
+                    .phases
+                    .iter()
+                    .map(|phase| (outside, *engine, *phase)),
+            );
         }
     }
     all
