@@ -50,6 +50,8 @@ pub enum Way {
     Submits,
     /// A coordinator passes it when the cluster is started again with a job under way.
     Coordinator { count: usize },
+    /// A coordinator passes it when the leader is gone.
+    Elects,
     /// A coordinator that has lost its disk passes it.
     Wiped,
 }
@@ -111,7 +113,7 @@ fn scenario(fault: Fault) -> (Way, &'static [Engine]) {
         | Fault::LeaderAfterPropose
         | Fault::LeaderBeforeDirectives => (Way::Coordinator { count: 1 }, SMALLEST),
         Fault::AdminAfterSubmit => (Way::Submits, SMALLEST),
-        Fault::RaftBeforeVote | Fault::RaftAfterVote => (Way::Coordinator { count: 3 }, SMALLEST),
+        Fault::RaftBeforeVote | Fault::RaftAfterVote => (Way::Elects, SMALLEST),
         Fault::RaftBeforeAppend
         | Fault::RaftAfterAppend
         | Fault::RaftBeforeApply

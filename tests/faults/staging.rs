@@ -10,14 +10,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::dataset::CHUNKS;
+use super::judge;
 use super::points::{Action, Cell, Way};
-use super::scene::{Builder, JOB, Report, Scene};
+use super::scene::{Builder, Report, Scene};
+use crate::harness::lab::Database;
+use crate::harness::leftovers::none_in_sqlite;
 use crate::harness::wait::{secs, until};
 
 /// Long enough to be noticed and stopped on a busy machine.
 const STALL_MS: u64 = 3_000;
 /// Longer than the slowest candidate waits.
 const ELECTION: Duration = Duration::from_secs(3);
+/// The other job of the point behind a submission.
+const SECOND: &str = "second";
+/// The exit status of a command that finds no leader.
+const NO_LEADER: i32 = 20;
 const DONE: Duration = Duration::from_secs(120);
 
 /// What came of a cell.
@@ -52,9 +60,11 @@ pub async fn hit(cell: Cell) -> Option<Outcome> {
         Way::Follows => Box::pin(by_follower(cell)).await?,
         Way::Submits => Box::pin(by_submission(cell)).await?,
         Way::Coordinator { count } => Box::pin(by_coordinator(cell, count)).await?,
+        Way::Elects => Box::pin(by_election(cell)).await?,
         Way::Wiped => Box::pin(by_wiped(cell)).await?,
     };
-    see_through(&mut scene).await;
+    let job = scene.job.clone();
+    see_through(&mut scene, &job).await;
     if scene.cluster.coordinators.len() > 1 {
         let settled = |peer: &Value| peer["state"] == "leader" || peer["state"] == "follower";
         let all = |peers: &[Value]| peers.iter().all(settled);
@@ -148,11 +158,32 @@ async fn until_lost(scene: &Scene, worker: &str) {
     .await;
 }
 
-/// Armed from the start: nothing but the submission passes the point.
+/// A second job is submitted; whatever its submitter is told, it is there, and ends as well.
 async fn by_submission(cell: Cell) -> Option<(Scene, String)> {
-    let builder = builder(cell, 3).coordinator_env(&armed(cell));
-    let scene = Box::pin(builder.start()).await?;
+    let mut scene = Box::pin(builder(cell, 3).workers(0).start()).await?;
+    restart_all(&mut scene, &armed(cell)).await;
+    scene.cluster.leader().await;
+    let path = scene.cluster.dir.file(SECOND);
+    let (source, target) = (scene.source.url.clone(), format!("sqlite:{path}"));
+    let told = { &scene.cluster }.apply(SECOND, &source, &target, CHUNKS);
+    let told = told.await;
     let process = at_point(&scene, cell).await;
+    let known = told.code == 0 || (told.code == NO_LEADER && cell.action == Action::Exit);
+    assert!(known, "{told}");
+    stand_still(&mut scene, cell, &process).await;
+    for name in ["w1", "w2"] {
+        start_worker(&mut scene, name, "");
+    }
+    see_through(&mut scene, SECOND).await;
+    let finished = scene.cluster.wait_completed(SECOND, DONE).await;
+    finished.expect_ok();
+    let target = Database {
+        kind: cell.engine.kind(),
+        url: target,
+        name: path.clone(),
+    };
+    judge::databases(&scene.source, &target).await;
+    none_in_sqlite(&path).await;
     Some((scene, process))
 }
 
@@ -170,6 +201,20 @@ async fn by_coordinator(cell: Cell, count: usize) -> Option<(Scene, String)> {
     Some((scene, process))
 }
 
+/// The same, but the leader stays away: it would lead again without an election.
+async fn by_election(cell: Cell) -> Option<(Scene, String)> {
+    let mut scene = Box::pin(builder(cell, 3).workers(0).start()).await?;
+    let leader = scene.cluster.leader().await;
+    restart_all_but(&mut scene, Some(&leader), &armed(cell)).await;
+    for name in ["w1", "w2"] {
+        start_worker(&mut scene, name, "");
+    }
+    let process = at_point(&scene, cell).await;
+    scene.mark_strike();
+    stand_still(&mut scene, cell, &process).await;
+    Some((scene, process))
+}
+
 /// While the job runs, a coordinator that doesn't lead loses its disk and comes back, armed.
 async fn by_wiped(cell: Cell) -> Option<(Scene, String)> {
     let mut scene = Box::pin(builder(cell, 3).workers(0).start()).await?;
@@ -178,7 +223,7 @@ async fn by_wiped(cell: Cell) -> Option<(Scene, String)> {
         start_worker(&mut scene, name, "");
     }
     let under_way = |status: &Value| status["partitions"]["committed"].as_u64() >= Some(8);
-    let reached = { &scene.cluster }.until_status(JOB, "a log to cut", secs(60), under_way);
+    let reached = { &scene.cluster }.until_status(&scene.job, "a log to cut", secs(60), under_way);
     reached.await;
     let leader = scene.cluster.leader().await;
     let others = 0..scene.cluster.coordinators.len();
@@ -206,6 +251,10 @@ async fn kill_coordinator(scene: &mut Scene, index: usize) {
 
 /// Kills every coordinator and starts it again with `fault`, and with snapshots every few entries.
 async fn restart_all(scene: &mut Scene, fault: &str) {
+    restart_all_but(scene, None, fault).await;
+}
+
+async fn restart_all_but(scene: &mut Scene, but: Option<&str>, fault: &str) {
     let often = ["--snapshot-every", "8"].map(str::to_owned);
     scene.cluster.coordinator_args.extend(often);
     scene
@@ -215,7 +264,9 @@ async fn restart_all(scene: &mut Scene, fault: &str) {
         kill_coordinator(scene, index).await;
     }
     for index in 0..scene.cluster.coordinators.len() {
-        scene.cluster.start_coordinator(index);
+        if but != Some(scene.cluster.coordinators[index].name.as_str()) {
+            scene.cluster.start_coordinator(index);
+        }
     }
     scene.cluster.set_coordinator_env(&[]);
 }
@@ -238,11 +289,11 @@ async fn stand_still(scene: &mut Scene, cell: Cell, name: &str) {
 }
 
 /// Starts again what has ended, until the job has.
-async fn see_through(scene: &mut Scene) {
+async fn see_through(scene: &mut Scene, job: &str) {
     let started = Instant::now();
     loop {
         start_again(scene);
-        let status = scene.cluster.try_json(&["status", "-j", JOB]).await;
+        let status = scene.cluster.try_json(&["status", "-j", job]).await;
         let phase = status
             .as_ref()
             .map_or(&Value::Null, |status| &status["phase"]);
