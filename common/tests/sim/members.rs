@@ -59,6 +59,9 @@ impl World {
             let what = "replay: a snapshot gives another state";
             self.broken.push(what.to_owned());
         }
+        let wrong = restored.check();
+        self.broken
+            .extend(wrong.iter().map(|wrong| format!("state: {wrong}")));
         self.cluster.state = restored;
     }
 }

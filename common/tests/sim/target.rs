@@ -149,6 +149,12 @@ impl Target {
         self.up && self.sessions.contains_key(&session)
     }
 
+    /// The server still undoes something by itself: that ends without anybody's help.
+    pub fn rolls_back(&self) -> bool {
+        let mut branches = self.branches.values();
+        branches.any(|branch| matches!(branch.state, State::RollingBack { .. }))
+    }
+
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }

@@ -244,7 +244,8 @@ impl World {
                 if !self.healed && self.present.is_empty() {
                     self.heal();
                 }
-                if self.now > ended.max(self.quiet_since) + AFTERMATH_MS && self.healed {
+                let quiet = self.now > ended.max(self.quiet_since) + AFTERMATH_MS;
+                if quiet && self.healed && !self.target.rolls_back() {
                     broken.extend(checkers::at_the_end(self));
                     return self.verdict(broken);
                 }
