@@ -9,7 +9,7 @@ use super::hands::{Holder, pass};
 use super::props::{PASSWORD, USER};
 use super::scene::Scene;
 use crate::harness::disk::Disk;
-use crate::harness::lab::{Database, mysql_exec};
+use crate::harness::lab::{Database, Kind, mysql_exec};
 use crate::harness::wait::{secs, until};
 
 /// Longer than a lease of the scene and than a leader's silence.
@@ -149,6 +149,7 @@ pub async fn password_changed(scene: &mut Scene) {
     scene.expect_stopped("ST2002").await;
     at_both(scene, &[back]).await;
     scene.resume().await;
+    disowned(scene).await;
 }
 
 /// The user may not insert any more.
@@ -168,6 +169,17 @@ pub async fn right_revoked(scene: &mut Scene) {
     scene.expect_stopped("ST2006").await;
     run_at(&scene.target, &grant).await;
     scene.resume().await;
+    disowned(scene).await;
+}
+
+/// What the user made is its own in PostgreSQL; the judge wants it as it is at the source.
+async fn disowned(scene: &Scene) {
+    let finished = scene.cluster.wait_completed(&scene.job, secs(120)).await;
+    finished.expect_ok();
+    if scene.target.kind == Kind::Postgres {
+        let give = format!("REASSIGN OWNED BY {USER} TO postgres");
+        run_at(&scene.target, &give).await;
+    }
 }
 
 async fn run_at(database: &Database, statement: &str) {

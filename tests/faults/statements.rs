@@ -2,7 +2,6 @@
 //! job's transaction, queries cancelled and sessions ended by an administrator. The job goes on by
 //! itself.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::hands::{Client, Holder, pass, texts};
@@ -65,25 +64,30 @@ pub async fn books_locked(scene: &mut Scene) {
     holder.let_go().await;
 }
 
-/// Rows of `reading` that a transaction of the job has loaded and not committed.
-async fn uncommitted(scene: &Scene) -> Vec<String> {
-    let ids = |level: &'static str| async move {
-        let mut found = BTreeSet::new();
+/// Tables into which a transaction of the job has loaded rows that aren't committed.
+async fn uncommitted(scene: &Scene) -> Vec<&'static str> {
+    const TABLES: [&str; 5] = ["customer", "product", "purchase", "reading", "logbook"];
+    let count = |table: &'static str, level: &'static str| async move {
         let Holder::Mysql(mut conn) = Holder::of(&scene.target).await else {
-            return found;
+            return 0;
         };
         use mysql_async::prelude::Queryable;
         let set = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
         conn.query_drop(set).await.expect("a level");
-        let rows = conn.query::<u64, _>("SELECT id FROM reading").await;
-        found.extend(rows.expect("the ids"));
+        let rows = conn.query_first::<u64, _>(format!("SELECT COUNT(*) FROM {table}"));
+        let rows = rows.await.expect("a count").unwrap_or_default();
         let _ = conn.disconnect().await;
-        found
+        rows
     };
-    // Committed after the first look isn't uncommitted by the second.
-    let all = ids("READ UNCOMMITTED").await;
-    let committed = ids("READ COMMITTED").await;
-    all.difference(&committed).map(u64::to_string).collect()
+    let mut found = Vec::new();
+    for table in TABLES {
+        // Committed after the first look isn't uncommitted by the second.
+        let all = count(table, "READ UNCOMMITTED").await;
+        if count(table, "READ COMMITTED").await < all {
+            found.push(table);
+        }
+    }
+    found
 }
 
 /// Another session locks the fence and waits for a row of the job's transaction, which then waits
@@ -91,17 +95,24 @@ async fn uncommitted(scene: &Scene) -> Vec<String> {
 pub async fn deadlock_victim(scene: &mut Scene) {
     let postgres = scene.servers.target.as_ref().expect("served").is_postgres();
     let fence = books(&scene.target, "fence");
-    let ids = match postgres {
-        true => texts(&scene.source, "SELECT id::text FROM reading ORDER BY id").await,
+    // In PostgreSQL committed rows are passed over, and the first that isn't is waited for.
+    let wait = match postgres {
+        true => {
+            let ids = texts(&scene.source, "SELECT id::text FROM reading ORDER BY id").await;
+            let rows: Vec<String> = ids.iter().map(|id| format!("({id}, 'x')")).collect();
+            let rows = rows.join(",");
+            format!("INSERT INTO reading (id, sensor) VALUES {rows} ON CONFLICT DO NOTHING")
+        }
         false => {
             // What isn't committed a while later belongs to the transaction that is held.
             let first = uncommitted(scene).await;
             pass(Duration::from_millis(500)).await;
             let second = uncommitted(scene).await;
-            second.into_iter().filter(|id| first.contains(id)).collect()
+            let table = second.into_iter().find(|table| first.contains(table));
+            let table = table.expect("something is loaded and not committed");
+            format!("SELECT * FROM {table} FOR UPDATE")
         }
     };
-    assert!(!ids.is_empty(), "nothing is loaded and not committed");
     let mut other = Holder::of(&scene.target).await;
     let mut all = Vec::new();
     if postgres {
@@ -122,16 +133,7 @@ pub async fn deadlock_victim(scene: &mut Scene) {
         other.run(statement).await.expect("nobody is in its way");
     }
     let waited = Instant::now();
-    // In PostgreSQL committed rows are passed over, and the first that isn't is waited for.
-    let rows: Vec<String> = ids.iter().map(|id| format!("({id}, 'x')")).collect();
-    let insert = match postgres {
-        true => format!(
-            "INSERT INTO reading (id, sensor) VALUES {} ON CONFLICT DO NOTHING",
-            rows.join(",")
-        ),
-        false => format!("INSERT INTO reading (id, sensor) VALUES {}", rows[0]),
-    };
-    let won = other.run(&insert).await;
+    let won = other.run(&wait).await;
     println!("   waited {:?}: {won:?}", waited.elapsed());
     other.run("ROLLBACK").await.expect("it ends");
     if !postgres {
