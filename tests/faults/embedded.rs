@@ -26,7 +26,9 @@ pub async fn run(engine: Engine, phase: Phase, nth: u32) -> Option<Report> {
             .args(&["--state-dir", &state, "--progress", "none", "-o", "json"])
             .args(&["--partition-size", dataset::PARTITION])
     };
-    let running = command().env("STERNA_FAULT", &armed.join(","));
+    // The command itself tells errors only.
+    let running = command().env("STERNA_LOG", "warn");
+    let running = running.env("STERNA_FAULT", &armed.join(","));
     let mut running = running.named("first").spawn();
     until(&format!("the clone at {armed:?}"), secs(60), || async {
         running.err().contains("fault point stalls").then_some(())

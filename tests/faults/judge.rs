@@ -125,3 +125,38 @@ pub fn recovery(events: &[Value], struck: u64) -> Option<Duration> {
     }
     last.map(Duration::from_millis)
 }
+
+fn story(lines: &[&str]) {
+    let parse = |line: &&str| serde_json::from_str(line).expect("JSON");
+    let lines: Vec<Value> = lines.iter().map(parse).collect();
+    let status = serde_json::json!({"partitions": {"total": 1}});
+    events(&status, &lines);
+}
+
+const GIVEN: &str = r#"{"seq":1,"event":"assigned","partition":0,"epoch":1}"#;
+const DECIDED: &str = r#"{"seq":2,"event":"decided","partition":0,"epoch":1,"decision":"commit"}"#;
+const COMMITTED: &str = r#"{"seq":3,"event":"committed","partition":0,"epoch":1}"#;
+
+#[test]
+fn a_good_story_passes() {
+    story(&[GIVEN, DECIDED, COMMITTED]);
+}
+
+#[test]
+#[should_panic(expected = "without a decision")]
+fn a_commit_without_decision_is_seen() {
+    story(&[GIVEN, COMMITTED]);
+}
+
+#[test]
+#[should_panic(expected = "committed twice")]
+fn a_second_commit_is_seen() {
+    let again = COMMITTED.replace("\"seq\":3", "\"seq\":4");
+    story(&[GIVEN, DECIDED, COMMITTED, &again]);
+}
+
+#[test]
+#[should_panic(expected = "an epoch used twice")]
+fn an_epoch_used_twice_is_seen() {
+    story(&[GIVEN, &GIVEN.replace("\"seq\":1", "\"seq\":2")]);
+}

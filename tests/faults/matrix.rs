@@ -145,8 +145,7 @@ fn cell(engine: Engine, phase: Phase, fault: Fault, seed: u64) -> Cell {
     }
 }
 
-/// Each fault once, the engines and phases in turn; then a process fault for each phase of each
-/// engine's that is still missing.
+/// Each fault once, in the engine and phase that were chosen least so far.
 fn representative(seed: u64) -> Vec<Cell> {
     let all = every(seed);
     let mut chosen: Vec<Cell> = Vec::new();

@@ -51,11 +51,6 @@ impl Engine {
             Engine::Sqlite => Kind::Sqlite,
         }
     }
-
-    /// Whether a prepared transaction outlives its worker.
-    pub fn prepares(self) -> bool {
-        !matches!(self, Engine::PostgresHeld | Engine::Sqlite)
-    }
 }
 
 /// A server process of the scene's own.

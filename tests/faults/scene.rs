@@ -16,6 +16,8 @@ use crate::harness::wait::{secs, until};
 
 /// The job's name.
 pub const JOB: &str = "shop";
+/// Shorter than usual, so that thousands of runs are possible; what measures uses the default.
+const LEASE_MS: &str = "2000";
 /// From its submission, or from the end of the disturbance, to the end of a job.
 const DONE: Duration = Duration::from_secs(120);
 
@@ -30,10 +32,6 @@ pub struct Builder {
     armed: Vec<(String, String)>,
     coordinator_fault: String,
     proxies: bool,
-    mode: Option<String>,
-    lease_ms: u64,
-    slots: u32,
-    more: String,
     wanted: Wanted,
 }
 
@@ -55,7 +53,6 @@ pub struct Scene {
     pub to_source: Option<Proxy>,
     pub to_target: Option<Proxy>,
     pub phase: Option<Phase>,
-    pub lease: Duration,
     content: String,
     started: Instant,
     struck_ms: Option<u64>,
@@ -69,7 +66,7 @@ pub struct Report {
     pub redone: u64,
     pub partitions: u64,
     pub wall: Duration,
-    /// From the strike to the first progress after it.
+    /// See `judge::recovery`.
     pub recovery: Option<Duration>,
 }
 
@@ -82,11 +79,6 @@ impl Builder {
 
     pub fn workers(mut self, count: usize) -> Builder {
         self.workers = count;
-        self
-    }
-
-    pub fn slots(mut self, count: u32) -> Builder {
-        self.slots = count;
         self
     }
 
@@ -120,23 +112,6 @@ impl Builder {
         self
     }
 
-    /// The job's `target.mode`.
-    pub fn mode(mut self, mode: &str) -> Builder {
-        self.mode = Some(mode.to_owned());
-        self
-    }
-
-    pub fn lease_ms(mut self, ms: u64) -> Builder {
-        self.lease_ms = ms;
-        self
-    }
-
-    /// More TOML for the end of the job file.
-    pub fn job_toml(mut self, text: &str) -> Builder {
-        text.clone_into(&mut self.more);
-        self
-    }
-
     /// What it has beside its servers.
     pub fn with(mut self, wanted: Wanted) -> Builder {
         self.wanted = wanted;
@@ -163,9 +138,7 @@ impl Builder {
             }
             _ => lent.target(&pool::fresh_name()).await,
         };
-        cluster.slots = self.slots;
-        let lease = self.lease_ms.to_string();
-        let limits = ["--lease-ms", &lease];
+        let limits = ["--lease-ms", LEASE_MS];
         cluster.coordinator_args = limits.map(str::to_owned).to_vec();
         if !self.coordinator_fault.is_empty() {
             cluster.set_coordinator_env(&[("STERNA_FAULT", &self.coordinator_fault)]);
@@ -187,7 +160,6 @@ impl Builder {
             to_source: None,
             to_target: None,
             phase: self.hold.map(|(phase, _)| phase),
-            lease: Duration::from_millis(self.lease_ms),
             content: lent.content,
             started: Instant::now(),
             struck_ms: None,
@@ -218,8 +190,7 @@ impl Builder {
         }
         scene.urls = (source, target);
         scene.started = Instant::now();
-        let mode = self.mode.clone();
-        scene.apply(mode.as_deref(), &self.more).await;
+        scene.apply(None).await;
     }
 
     fn faults_of(&self, worker: &str) -> String {
@@ -236,13 +207,13 @@ impl Builder {
 
 impl Scene {
     /// Submits the job.
-    async fn apply(&self, mode: Option<&str>, more: &str) {
+    async fn apply(&self, mode: Option<&str>) {
         let mode = match mode {
             Some(mode) => format!("mode = \"{mode}\"\n"),
             None => String::new(),
         };
         // The target's table is the last one before what is added.
-        let more = format!("{mode}{}{more}", dataset::CHUNKS);
+        let more = format!("{mode}{}", dataset::CHUNKS);
         let (source, target) = &self.urls;
         let applied = self.cluster.apply(&self.job, source, target, &more).await;
         applied.expect_ok();
@@ -264,7 +235,7 @@ impl Scene {
             .until_status(job, "its end", DONE, cancelled)
             .await;
         self.job = format!("{}-again", self.job);
-        self.apply(Some("recreate"), "").await;
+        self.apply(Some("recreate")).await;
     }
 
     pub fn builder(engine: Engine) -> Builder {
@@ -277,10 +248,6 @@ impl Scene {
             armed: Vec::new(),
             coordinator_fault: String::new(),
             proxies: false,
-            mode: None,
-            lease_ms: 2_000,
-            slots: 4,
-            more: String::new(),
             wanted: Wanted::default(),
         }
     }
