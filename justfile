@@ -28,6 +28,14 @@ unit:
 sim *FILTER:
     cargo test --release --workspace --test sim -- --nocapture {{FILTER}}
 
+# every real fault, and the failover times: hours; `just crash points` only those
+crash *NAME:
+    scripts/crash {{NAME}}
+
+# takes one safeguard away at a time; a test must notice each
+mutate *NAME:
+    scripts/mutate {{NAME}}
+
 # the demo: a cluster, two kills, a proof
 demo:
     cargo run --release -- demo

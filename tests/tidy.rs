@@ -305,21 +305,63 @@ fn every_error_has_its_page() {
     none(&found);
 }
 
+/// `path`, `path*`, or `path::name`: a file, and a function in it.
 #[test]
 fn guarantees_name_proofs_that_exist() {
     let text = read(&root().join("docs/guarantees.md"));
     let all = texts();
     let mut found = Vec::new();
     for name in text.split('`').skip(1).step_by(2) {
-        let is_file = name.contains('/') && (name.ends_with(".rs") || name.ends_with(".txt"));
-        let (start, end) = name.split_once('*').unwrap_or((name, name));
-        if is_file
-            && !all
-                .keys()
-                .any(|path| path.starts_with(start) && path.ends_with(end))
-        {
+        let (file, function) = name.split_once("::").unwrap_or((name, ""));
+        let ends = [".rs", ".txt", ".mutation"];
+        if !file.contains('/') || !ends.iter().any(|end| file.ends_with(end)) {
+            continue;
+        }
+        let (start, end) = file.split_once('*').unwrap_or((file, file));
+        let wanted = format!("fn {function}");
+        let there = { all.iter() }
+            .filter(|(path, _)| path.starts_with(start) && path.ends_with(end))
+            .any(|(_, text)| function.is_empty() || names(text, &wanted));
+        if !there {
             found.push(format!(
                 "docs/guarantees.md names {name}, which isn't there"
+            ));
+        }
+    }
+    none(&found);
+}
+
+/// A mutation whose text has gone from the code would prove nothing, and say so only late.
+#[test]
+fn every_mutation_finds_its_place_and_its_tests() {
+    let all = texts();
+    let mut found = Vec::new();
+    let files = { all.iter() }.filter(|(path, _)| path.ends_with(".mutation"));
+    for (path, text) in files {
+        let mut file = "";
+        for line in text.lines() {
+            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match kind {
+                "in:" => file = rest,
+                "-" | "*" => {
+                    let count = all.get(file).map_or(0, |text| text.matches(rest).count());
+                    if count == 0 || (kind == "-" && count > 1) {
+                        found.push(format!("{path}: {file} has {count} times: {rest}"));
+                    }
+                }
+                "noticed" => {
+                    let last = rest.rsplit("::").next().unwrap_or_default();
+                    let test = format!("fn {last}");
+                    if !last.is_empty() && !all.values().any(|text| names(text, &test)) {
+                        found.push(format!("{path}: there is no test {rest}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !text.contains("noticed by: ") || !text.starts_with("what: ") {
+            found.push(format!(
+                "{path} doesn't say what it takes away and who notices"
             ));
         }
     }

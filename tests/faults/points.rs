@@ -6,7 +6,7 @@
 //! By default every point is hit once, on one engine, by one action: the action goes round with the
 //! point's number, the engine with a third of it. `STERNA_CRASH=all` hits every point in every way
 //! on every engine that has the step; `STERNA_CRASH=NAME` everything of the points whose name holds
-//! NAME. `STERNA_CRASH_REPORT=FILE` gets a line for each cell.
+//! NAME. `STERNA_POINTS_REPORT=FILE` gets a line for each cell.
 
 use std::fmt;
 use std::io::Write;
@@ -222,7 +222,7 @@ async fn hit_on(engine: Engine) {
 }
 
 fn report(line: &str) {
-    let Ok(path) = std::env::var("STERNA_CRASH_REPORT") else {
+    let Ok(path) = std::env::var("STERNA_POINTS_REPORT") else {
         return;
     };
     let file = std::fs::OpenOptions::new()

@@ -26,7 +26,7 @@ const ELECTION: Duration = Duration::from_secs(3);
 const SECOND: &str = "second";
 /// The exit status of a command that finds no leader.
 const NO_LEADER: i32 = 20;
-const DONE: Duration = Duration::from_secs(120);
+const DONE: Duration = Duration::from_secs(240);
 
 /// What came of a cell.
 pub struct Outcome {
