@@ -84,7 +84,7 @@ codes! {
     InDoubt = "ST7001", 14, "a transaction's outcome is unknown", "it is prepared in the target and holds its locks", "see `sterna operator txn list`; run the same command to resolve it";
     NoLeader = "ST8001", 20, "no coordinator leads: the quorum is lost or not there yet", "workers stop by themselves; nothing is lost", "start the missing coordinators";
     StateDirFull = "ST8002", 75, "the state directory has no space left", "the last step was not recorded and will be done again; nothing is lost", "make space and run the same command to resume";
-    StateDirDamaged = "ST8003", 1, "the state directory can't be read", "nothing was changed", "restore it, or remove it and start over with --target-mode recreate";
+    StateDirDamaged = "ST8003", 1, "the state directory can't be read", "nothing of it is served; what is committed on the target stays", "start again; if it says the same, restore the directory, or remove it: other coordinators hand over everything, one alone starts over with --target-mode recreate";
     NoCoordinator = "ST8004", 5, "no coordinator answers", "nothing was changed", "check the addresses in -C or STERNA_ADDR";
     Interrupted = "ST8005", 130, "stopped by a signal", "everything committed stays; work in flight was rolled back", "run the same command to resume";
     TimedOut = "ST8006", 124, "the time given to wait has passed", "the job goes on", "wait again";

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use openraft::error::{InitializeError, RaftError};
 use proto::v1::IdentifyReply;
 
-use super::disk::DiskError;
+use super::disk::{DiskError, Poison};
 use super::network::Links;
 use super::service::Franchise;
 use super::timing::IDENTIFY_INTERVAL;
@@ -24,6 +24,7 @@ pub(crate) struct Bootstrap {
     pub(crate) franchise: Arc<Franchise>,
     pub(crate) join: Vec<String>,
     pub(crate) expect: usize,
+    pub(crate) poison: Poison,
 }
 
 /// What one look around found.
@@ -39,6 +40,9 @@ enum Look {
 impl Bootstrap {
     /// Ends when this member has the first entry, wherever that came from.
     pub(crate) async fn run(self) {
+        if self.has_begun() {
+            return self.find_own_cluster().await;
+        }
         let mut founding = false;
         for look in 0u32.. {
             if self.has_begun() {
@@ -59,6 +63,33 @@ impl Bootstrap {
             };
             if let Err(error) = done {
                 tracing::error!(%error, "this coordinator can't begin");
+                return;
+            }
+            tokio::time::sleep(IDENTIFY_INTERVAL).await;
+        }
+    }
+
+    /// Ends when another member of the same cluster answers. If most of those it was told of belong
+    /// to another one, this directory was put in the wrong place: nobody would ever listen to it.
+    async fn find_own_cluster(self) {
+        let me = self.links.me();
+        let others: BTreeSet<&String> = self.join.iter().filter(|a| **a != me.address).collect();
+        while others.len() > 1 {
+            let asked = others.iter().map(|address| self.links.identify(address));
+            let replies = join_all(asked).await.into_iter().flatten();
+            let own = self.links.cluster();
+            let (ours, theirs): (Vec<_>, Vec<_>) = replies
+                .filter(|reply| !reply.cluster.is_empty())
+                .partition(|reply| reply.cluster == own);
+            if !ours.is_empty() {
+                return;
+            }
+            if theirs.len() > others.len().div_ceil(2) {
+                let names: Vec<&str> = theirs.iter().map(|reply| reply.name.as_str()).collect();
+                self.poison.set(&DiskError::Damaged(format!(
+                    "the state directory belongs to another cluster ({own}) than {}",
+                    names.join(", ")
+                )));
                 return;
             }
             tokio::time::sleep(IDENTIFY_INTERVAL).await;

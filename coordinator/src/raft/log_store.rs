@@ -101,9 +101,9 @@ impl LogStore {
             if let Some(error) = self.disk().failure() {
                 return Err(error);
             }
-            match tokio::time::timeout(COVERED_LOOK, covered.changed()).await {
-                Ok(Err(_)) => return Err(DiskError::Closed),
-                Ok(Ok(())) | Err(_) => {}
+            let changed = tokio::time::timeout(COVERED_LOOK, covered.changed()).await;
+            if let Ok(Err(_)) = changed {
+                return Err(DiskError::Closed);
             }
         }
     }

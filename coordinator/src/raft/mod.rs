@@ -115,7 +115,7 @@ pub enum StartError {
     /// What it was acknowledged is not all here; nothing of it is served.
     #[error(
         "the state directory is damaged: {0}; restore it from a copy, or, where other coordinators \
-         have the same, remove the directory and start again: they hand it everything"
+         run, remove the directory: they hand over everything"
     )]
     Damaged(String),
     #[error("the state directory is full: {0}")]

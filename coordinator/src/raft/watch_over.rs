@@ -25,6 +25,7 @@ impl Consensus {
             franchise: self.inner.franchise.clone(),
             join: config.join,
             expect: config.bootstrap_expect,
+            poison: self.inner.poison.clone(),
         };
         let stop = self.inner.stop.clone();
         tasks.spawn(async move {

@@ -108,11 +108,11 @@ impl Run {
         while self.now() < until {
             ended = self.sim.step().expect("no host fails by itself");
             self.steps += 1;
-            if self.steps % 5 == 0 {
+            if self.steps.is_multiple_of(5) {
                 self.checker.look(&self.world);
                 self.supervise();
             }
-            if self.steps % 100 == 0 {
+            if self.steps.is_multiple_of(100) {
                 self.checker.compare(&self.world);
             }
         }

@@ -284,7 +284,7 @@ async fn messages_of_another_cluster_are_refused() {
     end(theirs).await;
 }
 
-/// The library gives a message of entries one heartbeat (200 ms). A plan of a large job takes
+/// The library gives a message of entries one heartbeat (150 ms). A plan of a large job takes
 /// longer than that to send, read and write down.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_larger_than_a_heartbeat_arrives() {
@@ -385,4 +385,38 @@ async fn a_killed_leader_costs_less_than_two_seconds() {
     println!("from kill to commit: {times:?}");
     assert!(times[times.len() / 2] < Duration::from_secs(2), "{times:?}");
     end(nodes).await;
+}
+
+/// A directory of another cluster under a name of this one: said by name, not waited out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_another_cluster_is_named() {
+    let (one, other) = (
+        TempDir::new().expect("temp dir"),
+        TempDir::new().expect("temp dir"),
+    );
+    let mut ours = cluster(&one, 3, 100).await;
+    let theirs = cluster(&other, 3, 100).await;
+    register(&ours, 1).await;
+    register(&theirs, 1).await;
+    all_have(&theirs, 1).await;
+    end(theirs).await;
+    let config = ours.remove(1).kill().await;
+    for file in ["log.redb", "snapshot.redb"] {
+        let from = other.path().join("c2").join(file);
+        std::fs::copy(from, config.data_dir.join(file)).expect("copied");
+    }
+    let misplaced = Node::restart(config).await;
+    until("it says so", async || {
+        let stopped = misplaced.consensus.check_running().err()?;
+        assert!(stopped.to_string().contains("another cluster"), "{stopped}");
+        Some(())
+    })
+    .await;
+    register(&ours, 2).await;
+    assert!(
+        ours.iter()
+            .all(|node| node.consensus.check_running().is_ok())
+    );
+    end(ours).await;
+    misplaced.kill().await;
 }
