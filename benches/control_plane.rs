@@ -260,6 +260,7 @@ fn hello(n: u32) -> Report {
         acks: Vec::new(),
         progress: Vec::new(),
         memory_bytes: 0,
+        seq: 0,
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Report {
     pub progress: Vec<Progress>,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
+    /// Grows with every report of one incarnation, from 1.
+    pub seq: u64,
 }
 
 /// Everything the leader wants of a worker at once: the whole set, not a difference.
@@ -110,6 +112,11 @@ pub struct Directives {
     pub wanted: Vec<Directive>,
     /// How long the worker may go on without hearing a leader.
     pub self_stop_ms: u64,
+    /// [`Report::seq`] of the newest report of this worker that the leader has taken in; 0 = none
+    /// yet. With `keep_ms` it says until when the leader can't have given its work away.
+    pub heard: u64,
+    /// See [`crate::limits::Limits::keep_ms`].
+    pub keep_ms: u64,
 }
 
 /// The wanted set of one worker.

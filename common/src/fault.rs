@@ -56,8 +56,8 @@ faults! {
     CreateBeforeBooks = "create-before-books": "Fence and ledger are about to be made.";
     CreateAfterBooks = "create-after-books": "Fence and ledger are there, no table is.";
     CreateMidway = "create-midway": "Some tables are made.";
-    IndexMidway = "index-midway": "Some of a table's indexes are made.";
-    ForeignKeysMidway = "foreign-keys-midway": "Some of a table's foreign keys are made.";
+    IndexMidway = "index-midway": "Some of a table's indexes are made (MySQL: all but its full-text ones at once).";
+    ForeignKeysMidway = "foreign-keys-midway": "Some of a table's foreign keys are made (MySQL makes them all at once, SQLite with the table: never passed).";
     ObjectsMidway = "objects-midway": "Some views, routines or triggers are made.";
     VerifyMidway = "verify-midway": "Some rows are read back.";
     ResolveMidway = "resolve-midway": "Some transactions are ended, the bookkeeping is there.";

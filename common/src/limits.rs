@@ -70,6 +70,14 @@ pub const ATTEND_BACKOFF_CAP_MS: u64 = 500;
 pub const COORDINATORS_KNOWN_MAX: usize = 16;
 /// A leader whose stream is open but silent for this long is left for another: 8 reports.
 pub const LEADER_SILENCE_MS: u64 = 2_000;
+/// Leases a worker remembers to have been taken away: late directives must not begin them again.
+/// About 200 bytes each.
+pub const LEASES_REMEMBERED_MAX: usize = 16_384;
+/// How long a unit that is about to change a target waits for a leader's word that it may: a leader
+/// change.
+pub const FRESH_WAIT_MS: u64 = 5_000;
+/// Sending times of reports a worker remembers, one per 20 ms at most: 5 s, a lease.
+pub const REPORTS_REMEMBERED_MAX: usize = 256;
 /// How long a unit waits for its job's context before it is given back as a transient failure.
 pub const CONTEXT_DEADLINE_MS: u64 = 30_000;
 /// Words "it is prepared" on their way from units to the runner, which always drains them.
@@ -121,5 +129,12 @@ impl Limits {
     /// failover plus a lease, so a leader change costs no copied row; safety is the fence's job.
     pub fn self_stop_ms(&self) -> u64 {
         self.lease_ms * 3
+    }
+
+    /// From the moment a report was sent that the leader has taken in, its worker keeps its leases
+    /// at least this long: it is lost for silence after a lease, or some time after its connection
+    /// broke. A new leader waits a whole lease for a worker it has not heard.
+    pub fn keep_ms(&self) -> u64 {
+        self.lease_ms.min(self.reconnect_ms)
     }
 }

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 
 use common::code::{Code, Failure};
+use common::fault::Fault;
 use common::id::{JobId, JobUid, WorkerId};
 use common::job::JobSpec;
 use common::limits::MESSAGE_BYTES_MAX;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use tonic::transport::Channel;
 use tonic::{Code as Grpc, Request, Response, Status};
 
+use crate::faults;
 use crate::journal;
 use crate::raft::Peer;
 use crate::route::Route;
@@ -149,11 +151,13 @@ impl Admin {
                 .map(|problem| format!("{}: {}", problem.path, problem.message));
             return Err(invalid(Code::JobFile, lines.collect::<Vec<_>>().join("; ")));
         }
-        match self
-            .shared
-            .propose(Command::SubmitJob { uid, spec })
-            .await?
-        {
+        let submit = Command::SubmitJob { uid, spec };
+        let applied = self.shared.propose(submit).await?;
+        if faults::point(Fault::AdminAfterSubmit).await {
+            // As if the connection broke: whoever repeats it is told of the same job, by its uid.
+            return Err(Status::unavailable("the answer was lost"));
+        }
+        match applied {
             Applied::Job(id) => self.job_by_id(id),
             other => Err(internal(&format!("a submitted job was answered {other:?}"))),
         }

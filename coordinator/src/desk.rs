@@ -53,9 +53,18 @@ struct Session {
     directives: DirectivesSender,
     hello: Option<WorkerHello>,
     worker: Option<WorkerId>,
-    /// Its process said that it is about to stop.
+    /// Its process said that it is about to stop, and that nothing runs in it any more.
     stopping: bool,
+    /// `seq` of the newest report that was taken in: the worker lives by hearing it again.
+    heard: u64,
     sent: Option<(Instant, Vec<(Lease, bool)>)>,
+}
+
+/// What one session is to be told.
+pub(crate) struct Due {
+    session: SessionId,
+    directives: Arc<v1::Directives>,
+    outline: Vec<(Lease, bool)>,
 }
 
 /// See the module.
@@ -93,6 +102,7 @@ impl Desk {
                     hello: None,
                     worker: None,
                     stopping: false,
+                    heard: 0,
                     sent: None,
                 };
                 self.sessions.insert(session, fresh);
@@ -106,7 +116,7 @@ impl Desk {
     }
 
     fn end(&mut self, id: SessionId, now: Millis) {
-        self.unread.remove(&id);
+        let unread = self.unread.remove(&id);
         let Some(gone) = self.sessions.remove(&id) else {
             return;
         };
@@ -114,7 +124,7 @@ impl Desk {
         if self.sessions.values().any(|s| s.worker == Some(worker)) {
             return; // It has come back by another stream already.
         }
-        if gone.stopping {
+        if unread.map_or(gone.stopping, |last| says_goodbye(&last)) {
             self.left.push(worker);
         } else {
             self.detector.disconnected(worker, now);
@@ -189,7 +199,8 @@ impl Desk {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.hello = Some(report.hello.clone());
             session.worker = Some(worker);
-            session.stopping = report.draining;
+            session.stopping = says_goodbye(report);
+            session.heard = report.seq;
         }
         let progress = report.progress.iter().map(|p| (p.lease, *p)).collect();
         let seen = WorkerView {
@@ -223,10 +234,11 @@ impl Desk {
         }
     }
 
-    /// Sends each session its wanted set, if it changed or is due again.
-    pub fn push(&mut self, state: &State, limits: &Limits) {
+    /// The wanted set of each session where it changed or is due again.
+    pub fn due(&mut self, state: &State, limits: &Limits) -> Vec<Due> {
         let now = Instant::now();
-        for session in self.sessions.values_mut() {
+        let mut due = Vec::new();
+        for (id, session) in &mut self.sessions {
             let Some(worker) = session.worker else {
                 continue;
             };
@@ -247,14 +259,36 @@ impl Desk {
                 worker,
                 wanted: directive::directives(state, worker),
                 self_stop_ms: limits.self_stop_ms(),
+                heard: session.heard,
+                keep_ms: limits.keep_ms(),
             };
             let resource = |job| match state.job(job) {
                 Some(job) => job.spec.target.url.clone(),
                 None => String::new(),
             };
-            let packed = Arc::new(v1::Directives::pack(directives, resource));
-            session.directives.send_replace(Some(packed));
-            session.sent = Some((now, outline));
+            due.push(Due {
+                session: *id,
+                directives: Arc::new(v1::Directives::pack(directives, resource)),
+                outline,
+            });
+        }
+        due
+    }
+
+    /// Sends what is due.
+    pub fn send(&mut self, due: Vec<Due>) {
+        let now = Instant::now();
+        for due in due {
+            if let Some(session) = self.sessions.get_mut(&due.session) {
+                session.directives.send_replace(Some(due.directives));
+                session.sent = Some((now, due.outline));
+            }
         }
     }
+}
+
+/// Whether its sender may be struck off as soon as its stream ends. With units still running it
+/// counts on [`Limits::keep_ms`] like any other worker.
+fn says_goodbye(report: &Report) -> bool {
+    report.draining && report.running.is_empty()
 }

@@ -11,7 +11,10 @@ static ARMORY: OnceLock<Armory> = OnceLock::new();
 pub(crate) async fn point(fault: Fault) -> bool {
     match ARMORY.get_or_init(read_environment).hit(fault) {
         None => false,
-        Some(Action::LoseAnswer) => true,
+        Some(Action::LoseAnswer) => {
+            tracing::warn!(%fault, "fault point loses the answer");
+            true
+        }
         Some(Action::Stall(ms)) => {
             tracing::warn!(%fault, ms, "fault point stalls");
             tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -114,7 +114,7 @@ impl Leader {
                 Turn::Lost => return,
                 Turn::Applied => confirmed_at = Instant::now(),
                 Turn::Refused => {
-                    self.push(&mut desk);
+                    self.push(&mut desk).await;
                     sleep(SLOW).await;
                 }
                 Turn::Idle if confirmed_at.elapsed() >= CONFIRM_EVERY => {
@@ -126,13 +126,14 @@ impl Leader {
                 }
                 Turn::Idle => {}
             }
-            self.push(&mut desk);
+            self.push(&mut desk).await;
         }
     }
 
     /// The state must hold everything earlier leaders committed before anything is derived from it.
     async fn begin(&mut self) -> bool {
-        let confirmed = self.shared.confirm().await.is_ok();
+        let lost = faults::point(Fault::LeaderBeforeBegin).await;
+        let confirmed = !lost && self.shared.confirm().await.is_ok();
         if !confirmed {
             while self.inbox.try_recv().is_ok() {}
             sleep(SLOW).await;
@@ -162,7 +163,7 @@ impl Leader {
                 other => return other,
             }
             // Workers shouldn't wait for the rest of the work to be handed out.
-            self.push(desk);
+            self.push(desk).await;
         }
     }
 
@@ -181,7 +182,9 @@ impl Leader {
         if commands.is_empty() {
             return Turn::Idle;
         }
-        faults::point(Fault::LeaderBeforePropose).await;
+        if faults::point(Fault::LeaderBeforePropose).await {
+            return Turn::Refused;
+        }
         for entry in entries(commands) {
             match self.propose(entry).await {
                 Turn::Applied => {}
@@ -254,11 +257,14 @@ impl Leader {
         answer.unwrap_or(Err(ProposeError::NotLeader(None)))
     }
 
-    fn push(&self, desk: &mut Desk) {
+    async fn push(&self, desk: &mut Desk) {
         let limits = &self.shared.limits;
-        self.shared
-            .consensus
-            .with_state(|state| desk.push(state, limits));
+        let consensus = &self.shared.consensus;
+        let due = consensus.with_state(|state| desk.due(state, limits));
+        // Not sent, they are due again in the next turn.
+        if !due.is_empty() && !faults::point(Fault::LeaderBeforeDirectives).await {
+            desk.send(due);
+        }
     }
 }
 

@@ -210,6 +210,8 @@ impl v1::Directives {
             worker: directives.worker.0,
             wanted: wanted.collect(),
             self_stop_ms: directives.self_stop_ms,
+            heard: directives.heard,
+            keep_ms: directives.keep_ms,
         }
     }
 }
@@ -246,6 +248,8 @@ impl TryFrom<v1::Directives> for Directives {
             worker: WorkerId(directives.worker),
             wanted: wanted.collect::<Result<_>>()?,
             self_stop_ms: directives.self_stop_ms,
+            heard: directives.heard,
+            keep_ms: directives.keep_ms,
         })
     }
 }
@@ -361,6 +365,7 @@ impl v1::Report {
             acks: acks.collect(),
             progress: report.progress.into_iter().map(Into::into).collect(),
             memory_bytes: report.memory_bytes,
+            seq: report.seq,
         }
     }
 }
@@ -393,6 +398,7 @@ impl TryFrom<v1::Report> for Report {
                 .map(TryInto::try_into)
                 .collect::<Result<_>>()?,
             memory_bytes: report.memory_bytes,
+            seq: report.seq,
         })
     }
 }

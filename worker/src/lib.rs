@@ -9,6 +9,7 @@ mod dial;
 #[path = "../tests/support/fake.rs"]
 mod fake;
 mod faults;
+mod fresh;
 mod meter;
 mod metrics;
 pub mod preview;
@@ -29,6 +30,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::context::Contexts;
+use crate::fresh::Freshness;
 use crate::metrics::Metrics;
 use crate::runner::{RunUnit, Runner};
 use crate::secret::Secrets;
@@ -125,6 +127,7 @@ async fn start_with(config: WorkerConfig, run: RunUnit) -> Result<WorkerHandle, 
         contexts: Contexts::new(leader_seen),
         secrets: config.secrets,
         metrics: Metrics::new(),
+        fresh: Freshness::new(),
     });
     let session = Session::new(Parts {
         hello: WorkerHello {

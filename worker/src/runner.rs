@@ -2,15 +2,17 @@
 //! leader has moved on. Knows nothing of connections to coordinators.
 //!
 //! A lease is copied at most once here: a unit that ended stays known, with what it said, until
-//! the directives no longer want it. The one exception is a prepared transaction that was left in
-//! the target: `Commit` for it (or for a lease never seen) starts a unit that finishes it.
+//! the directives no longer want it; after that its epoch is remembered, and directives that want
+//! it again (an older set that came late, or twice) get `Released`. The one exception is a prepared
+//! transaction that was left in the target: `Commit` for it (or for a lease never seen) starts a
+//! unit that finishes it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::directive::{Ack, Directive, Order, Outcome, Progress, reconcile};
-use common::epoch::Lease;
+use common::epoch::{Epoch, Lease, Unit as UnitNo};
 use common::id::{JobId, JobUid};
 use common::limits;
 use common::plan::Loaded;
@@ -35,11 +37,44 @@ struct Unit {
     /// The newest directives want it.
     wanted: bool,
     said: Option<Outcome>,
+    /// It was never begun here.
+    refused: bool,
+}
+
+/// The newest epoch of each unit that was here and is gone, oldest forgotten first: late directives
+/// are late by seconds.
+#[derive(Default)]
+struct History {
+    newest: HashMap<(JobUid, UnitNo), Epoch>,
+    order: VecDeque<(JobUid, UnitNo)>,
+}
+
+impl History {
+    fn add(&mut self, uid: &JobUid, lease: Lease) {
+        let key = (uid.clone(), lease.unit);
+        if let Some(newest) = self.newest.get_mut(&key) {
+            *newest = lease.epoch.max(*newest);
+            return;
+        }
+        if self.order.len() == limits::LEASES_REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.newest.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.newest.insert(key, lease.epoch);
+    }
+
+    fn is_over(&self, uid: &JobUid, lease: Lease) -> bool {
+        let newest = self.newest.get(&(uid.clone(), lease.unit));
+        newest.is_some_and(|newest| lease.epoch <= *newest)
+    }
 }
 
 /// All units of this worker.
 pub struct Runner {
     units: BTreeMap<Lease, Unit>,
+    history: History,
     tasks: JoinSet<Ended>,
     leases: HashMap<Id, Lease>,
     prepared: mpsc::Receiver<(Lease, Loaded)>,
@@ -55,6 +90,7 @@ impl Runner {
         let (prepared_sender, prepared) = mpsc::channel(limits::PREPARED_QUEUE);
         Runner {
             units: BTreeMap::new(),
+            history: History::default(),
             tasks: JoinSet::new(),
             leases: HashMap::new(),
             prepared,
@@ -72,10 +108,10 @@ impl Runner {
             .filter(|directive| directive.order == Order::Commit)
             .map(|directive| directive.lease)
             .collect();
-        // What was left prepared counts as not running once it is to be committed.
+        // What was left prepared, or never begun, counts as unknown once it is to be committed.
         let known = self.units.iter().filter(|(lease, unit)| {
-            let left = !unit.running && matches!(unit.said, Some(Outcome::Prepared(_)));
-            !(left && commits.contains(lease))
+            let left = matches!(unit.said, Some(Outcome::Prepared(_))) || unit.refused;
+            !(left && !unit.running && commits.contains(lease))
         });
         let known: BTreeMap<Lease, ()> = known.map(|(lease, _)| (*lease, ())).collect();
         let steps = reconcile(&known, &wanted);
@@ -83,14 +119,14 @@ impl Runner {
             tracing::debug!(%steps, "directives");
         }
         let mut news = false;
+        for lease in steps.stop {
+            self.revoke(lease);
+        }
         for directive in steps.start {
             news |= self.start(directive);
         }
         for lease in steps.commit {
             self.commit(lease);
-        }
-        for lease in steps.stop {
-            self.revoke(lease);
         }
         let jobs = self.units.keys().map(|lease| lease.job).collect();
         self.shared.contexts.keep_only(&jobs);
@@ -100,7 +136,11 @@ impl Runner {
     fn start(&mut self, directive: Directive) -> bool {
         let lease = directive.lease;
         let (sender, word) = watch::channel(Word::default());
-        let refused = self.closed && directive.order != Order::Commit;
+        let over = self.history.is_over(&directive.uid, lease);
+        if over && directive.order != Order::Commit {
+            tracing::info!(%lease, "directives want a lease that was taken away before");
+        }
+        let refused = (self.closed || over) && directive.order != Order::Commit;
         let unit = Unit {
             uid: directive.uid.clone(),
             kind: kind_of(&directive.order),
@@ -109,6 +149,7 @@ impl Runner {
             running: !refused,
             wanted: true,
             said: refused.then_some(Outcome::Released),
+            refused,
         };
         if !refused {
             self.shared.metrics.unit_started();
@@ -146,14 +187,15 @@ impl Runner {
     }
 
     fn revoke(&mut self, lease: Lease) {
-        match self.units.get_mut(&lease) {
-            Some(unit) if unit.running => {
-                unit.wanted = false;
-                tell_to_stop(unit, Stop::Away);
-            }
-            _ => {
-                self.units.remove(&lease);
-            }
+        let Some(unit) = self.units.get_mut(&lease) else {
+            return;
+        };
+        self.history.add(&unit.uid, lease);
+        if unit.running {
+            unit.wanted = false;
+            tell_to_stop(unit, Stop::Away);
+        } else {
+            self.units.remove(&lease);
         }
     }
 

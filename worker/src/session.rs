@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::directive::{Directives, Report};
+use common::fault::Fault;
 use common::limits;
 use common::state::WorkerHello;
 use proto::v1;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use tonic::transport::Channel;
 
 use crate::dial::{self, Dialer, Link, Round};
+use crate::faults;
+use crate::fresh::{Moment, Pulse};
 use crate::metrics::resident_bytes;
 use crate::runner::Runner;
 use crate::task::{Shared, Stop};
@@ -36,6 +39,7 @@ pub struct Session {
     parts: Parts,
     dialer: Dialer,
     tick: Interval,
+    pulse: Pulse,
     /// Highest term heard; directives of an older one come from a leader that was.
     term: u64,
     heard_at: Instant,
@@ -67,6 +71,7 @@ impl Session {
             dialer: Dialer::new(parts.coordinators.clone(), parts.hello.incarnation),
             parts,
             tick,
+            pulse: Pulse::new(),
             term: 0,
             heard_at: Instant::now(),
             self_stop: None,
@@ -136,9 +141,12 @@ impl Session {
                 message = directives.message() => match message {
                     Ok(Some(message)) => {
                         silent_at = Instant::now() + silence;
+                        if faults::point(Fault::WorkerAfterDirectives).await.is_err() {
+                            continue;
+                        }
                         match self.take(message) {
                             None => return Parting::Stale,
-                            Some(true) => self.say(&link.reports),
+                            Some(true) => self.say(&link.reports).await,
                             Some(false) => {}
                         }
                     }
@@ -148,7 +156,7 @@ impl Session {
                         return Parting::Lost(dial::leader_of(&status));
                     }
                 },
-                () = self.step() => self.say(&link.reports),
+                () = self.step() => self.say(&link.reports).await,
                 () = sleep_until(silent_at) => return Parting::Lost(None),
             }
         }
@@ -181,7 +189,12 @@ impl Session {
         self.parts
             .figures
             .send_if_modified(|figures| figures.worker.replace(worker) != Some(worker));
-        Some(self.parts.runner.take(directives.wanted))
+        let news = self.parts.runner.take(directives.wanted);
+        // After the runner: a unit that learns that all is well must have learnt that it isn't.
+        let fresh = &self.parts.shared.fresh;
+        self.pulse
+            .heard(directives.heard, directives.keep_ms, fresh);
+        Some(news)
     }
 
     /// One thing that happens whether or not somebody leads. Safe to drop while it waits.
@@ -242,11 +255,15 @@ impl Session {
         self.stop_at.is_some() && runner.is_idle() && said()
     }
 
-    fn say(&self, reports: &watch::Sender<v1::Report>) {
-        reports.send_replace(self.report());
+    async fn say(&mut self, reports: &watch::Sender<v1::Report>) {
+        let report = self.report();
+        if faults::point(Fault::WorkerBeforeReport).await.is_ok() {
+            reports.send_replace(report);
+        }
     }
 
-    fn report(&self) -> v1::Report {
+    fn report(&mut self) -> v1::Report {
+        let seq = self.pulse.next(Moment::now());
         let runner = &self.parts.runner;
         let report = Report {
             hello: self.parts.hello.clone(),
@@ -255,6 +272,7 @@ impl Session {
             acks: runner.acks(),
             progress: runner.progress(),
             memory_bytes: resident_bytes(),
+            seq,
         };
         let jobs = runner.jobs();
         let contexts = &self.parts.shared.contexts;

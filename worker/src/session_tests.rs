@@ -301,3 +301,54 @@ async fn a_worker_without_a_leader_stops_at_once() {
         asked.elapsed()
     );
 }
+
+#[tokio::test]
+async fn a_lease_that_was_taken_away_is_not_begun_again() {
+    let leader = Fake::start(LEADS).await;
+    let worker = worker(&[&leader]).await;
+    let (lease, run) = task(TaskNo(0));
+    leader.want(vec![run.clone()]);
+    leader
+        .report("a running task", |report| report.running == [lease])
+        .await;
+    leader.want(Vec::new());
+    leader
+        .report("it ended", |report| report.running.is_empty())
+        .await;
+    // An older set, sent again.
+    leader.want(vec![run.clone()]);
+    assert_eq!(leader.ack(lease).await, Outcome::Released);
+    assert_eq!(worker.figures().running, 0, "it was begun again");
+    // The next epoch is another lease.
+    let mut next = run.clone();
+    next.lease.epoch = next.lease.epoch.next();
+    leader.want(vec![next.clone()]);
+    leader
+        .report("the next epoch", |report| report.running == [next.lease])
+        .await;
+    leader.want(vec![run]);
+    assert_eq!(leader.ack(lease).await, Outcome::Released);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_taken_away_is_still_committed_when_the_decision_says_so() {
+    let leader = Fake::start(LEADS).await;
+    let worker = worker(&[&leader]).await;
+    let (lease, prepare, commit) = partition();
+    leader.want(vec![prepare.clone()]);
+    leader.ack(lease).await;
+    leader.want(Vec::new());
+    leader
+        .report("it ended", |report| report.running.is_empty())
+        .await;
+    leader.want(vec![prepare]);
+    assert_eq!(leader.ack(lease).await, Outcome::Released);
+    leader.want(vec![commit]);
+    let committed = |report: &common::directive::Report| {
+        let mut acks = report.acks.iter();
+        acks.any(|ack| ack.outcome == Outcome::Committed(Epoch(3)))
+    };
+    leader.report("the commit", committed).await;
+    worker.stop().await;
+}

@@ -329,6 +329,8 @@ impl Cluster {
                     worker,
                     wanted,
                     self_stop_ms,
+                    heard: 0,
+                    keep_ms: limits.keep_ms(),
                 };
                 due.push((*process, directives, session.echo));
                 session.sent = Some((now, outline));

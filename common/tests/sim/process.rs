@@ -95,6 +95,7 @@ impl Process {
             acks: acks.collect(),
             progress: Vec::new(),
             memory_bytes: 0,
+            seq: 0,
         }
     }
 

@@ -290,6 +290,7 @@ fn report(manner: &Manner, wanted: &[Directive]) -> v1::Report {
         acks: acks.collect(),
         progress: Vec::new(),
         memory_bytes: 1 << 20,
+        seq: 0,
     };
     v1::Report::pack(report, |_: JobId| (uid(1), "sqlite:t.db".to_owned()))
 }

@@ -8,6 +8,7 @@ pub mod mysql;
 mod percent;
 pub mod postgres;
 mod recovery;
+mod replaced;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
 pub use self::sqlite::demo;
+pub use crate::fresh::Current;
 use crate::secret::Secrets;
 
 /// What went wrong, already classified.
@@ -205,6 +207,8 @@ pub struct DefineWork {
     pub spec: JobSpec,
     pub tables: Vec<TablePlan>,
     pub objects: Vec<SchemaObject>,
+    /// Asked right before every statement that makes or destroys something.
+    pub current: Current,
 }
 
 /// The end of a job at the target.

@@ -23,6 +23,7 @@ use common::epoch::{Epoch, TxnId};
 use common::fault::Fault;
 use common::id::JobUid;
 use common::limits;
+use common::task::TaskKind;
 
 use self::books::{Books, Claim, Raised};
 use super::{DefineWork, Error, Recovered, Result};
@@ -115,7 +116,8 @@ pub trait Server: Send {
     async fn drop_books(&mut self, books: &Books) -> Answer<()>;
 }
 
-fn deadline() -> Instant {
+/// The end of a wait that begins now.
+pub fn deadline() -> Instant {
     Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS)
 }
 
@@ -274,32 +276,42 @@ async fn undo<S: Server>(server: &mut S, at_work: Option<SessionId>, txn: &TxnId
     }
 }
 
-/// Registers the session of a task of the job, and ends those of older epochs.
-pub async fn register<S: Server>(server: &mut S, books: &Books, work: &DefineWork) -> Result<()> {
+/// Registers the session of a task of the job, and ends those of older epochs. True: an earlier
+/// owner of the task was here. Only a create task may make the job's first row.
+pub async fn register<S: Server>(server: &mut S, books: &Books, work: &DefineWork) -> Result<bool> {
+    let claim = Claim {
+        epoch: work.epoch,
+        session: server.id().await?,
+    };
+    let first = matches!(work.kind, TaskKind::Create);
+    work.current.still_ours().await?;
     let unit = work.task.to_string();
-    if !enroll(server, books, &work.job, &unit, work.epoch, true).await? {
-        return Err(books::gone());
+    match enroll(server, books, (&work.job, &unit), claim, first).await? {
+        Enrolled::Gone => Err(books::gone()),
+        Enrolled::After(before) => Ok(before.is_some()),
     }
-    Ok(())
 }
 
-/// False: the job has no bookkeeping any more.
+enum Enrolled {
+    /// Whose session was ended, if there was one before.
+    After(Option<Claim>),
+    /// The job has no bookkeeping any more.
+    Gone,
+}
+
 async fn enroll<S: Server>(
     server: &mut S,
     books: &Books,
-    job: &JobUid,
-    unit: &str,
-    epoch: Epoch,
+    (job, unit): (&JobUid, &str),
+    claim: Claim,
     first: bool,
-) -> Result<bool> {
-    let session = server.id().await?;
-    let claim = Claim { epoch, session };
+) -> Result<Enrolled> {
     // Register first, kill then: whoever registers later than us finds us and kills us.
     let before = books.holder(server, job, unit).await?;
     match books.raise(server, job, unit, claim, first).await? {
         Raised::Done => {}
-        Raised::Gone => return Ok(false),
-        Raised::Higher(held) => return Err(Error::fenced(held, epoch)),
+        Raised::Gone => return Ok(Enrolled::Gone),
+        Raised::Higher(held) => return Err(Error::fenced(held, claim.epoch)),
         Raised::Waits => {
             let what = format!("the fence of {unit} is locked by another session");
             return Err(Error::transient(Code::TargetRejected, what));
@@ -308,5 +320,5 @@ async fn enroll<S: Server>(
     if let Some(before) = before {
         kill(server, before.session, deadline()).await?;
     }
-    Ok(true)
+    Ok(Enrolled::After(before))
 }

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use crate::connector::{self, Connector, DefineWork, Error, Result};
 use crate::context::Contexts;
 use crate::faults;
+use crate::fresh::Freshness;
 use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::secret::Secrets;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub contexts: Contexts,
     pub secrets: Secrets,
     pub metrics: Metrics,
+    /// Whether the leader can have given our leases away.
+    pub fresh: Freshness,
 }
 
 /// Why a unit must stop.
@@ -95,10 +98,18 @@ pub fn run(input: UnitInput) -> BoxFuture<'static, Ended> {
         };
         let lease = input.directive.lease;
         let mut word = input.word.clone();
+        let fetching = async {
+            let contexts = &input.shared.contexts;
+            let job = contexts
+                .get(lease.job, &input.directive.uid, planned)
+                .await?;
+            faults::point(Fault::WorkerAfterContext).await?;
+            Ok(job)
+        };
         let fetched = tokio::select! {
             biased;
             () = stopped(&mut word) => return Ended::Said(Outcome::Released),
-            fetched = input.shared.contexts.get(lease.job, &input.directive.uid, planned) => fetched,
+            fetched = fetching => fetched,
         };
         let job = match fetched {
             Ok(job) => job,
@@ -240,6 +251,7 @@ impl TaskContext {
             spec: self.job.spec.clone(),
             tables: plan.tables.iter().map(without_bounds).collect(),
             objects: plan.objects.clone(),
+            current: self.shared.fresh.of(self.word.clone()),
         };
         self.target()?.define(work).await?;
         Ok(TaskResult::Done)

@@ -236,6 +236,7 @@ pub fn work(
         spec: spec(),
         tables: tables.to_vec(),
         objects: Vec::new(),
+        current: worker::connector::Current::always(),
     }
 }
 

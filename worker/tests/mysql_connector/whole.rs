@@ -124,6 +124,7 @@ async fn define(
         spec: spec.clone(),
         tables: plan.tables.clone(),
         objects: plan.objects.clone(),
+        current: worker::connector::Current::always(),
         kind: kind.clone(),
     };
     let defined = target.define(work).await;

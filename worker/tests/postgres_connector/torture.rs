@@ -44,6 +44,7 @@ async fn create(target: &Postgres, job: &JobUid, plans: &[TablePlan], objects: &
         spec: JobSpec::new("torture", nowhere.clone(), nowhere),
         tables: plans.to_vec(),
         objects: objects.to_vec(),
+        current: worker::connector::Current::always(),
     };
     target.define(work).await.expect("created");
 }

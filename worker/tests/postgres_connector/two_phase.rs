@@ -362,6 +362,7 @@ async fn without_a_schema_of_its_own_the_books_stand_beside_the_data() {
         spec,
         tables: Vec::new(),
         objects: Vec::new(),
+        current: worker::connector::Current::always(),
     };
     case.target.define(work).await.expect("created");
     let (mut writer, loaded) = case.loaded(1).await;

@@ -85,6 +85,7 @@ impl Job {
             spec: self.spec.clone(),
             tables: self.plan.tables.clone(),
             objects: self.plan.objects.clone(),
+            current: worker::connector::Current::always(),
         };
         self.target.define(work).await
     }

@@ -201,6 +201,7 @@ pub fn work(kind: TaskKind, task: u32, plans: &[TablePlan]) -> DefineWork {
         spec,
         tables: plans.to_vec(),
         objects: Vec::new(),
+        current: worker::connector::Current::always(),
     }
 }
 
@@ -229,6 +230,7 @@ pub async fn copy(from: &Path, to: &Path) -> Result<Inspection> {
     }
     let objects = DefineWork {
         objects: inspection.objects.clone(),
+        current: worker::connector::Current::always(),
         ..work(TaskKind::Objects, plans.len() as u32 + 1, &plans)
     };
     target.define(objects.clone()).await?;

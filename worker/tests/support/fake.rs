@@ -39,6 +39,11 @@ struct Inner {
     role: Role,
     wanted: Vec<Directive>,
     self_stop_ms: u64,
+    keep_ms: u64,
+    /// `seq` of the newest report.
+    heard: u64,
+    /// It takes in no report, and says so.
+    deaf: bool,
     context: Option<JobContext>,
     report: Option<Report>,
     sessions: u32,
@@ -57,6 +62,9 @@ impl Fake {
             role,
             wanted: Vec::new(),
             self_stop_ms: 60_000,
+            keep_ms: 60_000,
+            heard: 0,
+            deaf: false,
             context: None,
             report: None,
             sessions: 0,
@@ -102,6 +110,14 @@ impl Fake {
 
     pub fn self_stop_ms(&self, ms: u64) {
         self.change(|inner| inner.self_stop_ms = ms);
+    }
+
+    pub fn keep_ms(&self, ms: u64) {
+        self.change(|inner| inner.keep_ms = ms);
+    }
+
+    pub fn deaf(&self, deaf: bool) {
+        self.change(|inner| inner.deaf = deaf);
     }
 
     pub fn context(&self, context: JobContext) {
@@ -218,8 +234,12 @@ async fn next(mut at: Attending) -> Option<(Result<v1::Directives, Status>, Atte
         tokio::select! {
             heard = at.reports.message() => {
                 let Ok(Some(report)) = heard else { return None };
-                let report = report.try_into().expect("a report that can be read");
-                at.inner.lock().expect("as above").report = Some(report);
+                let report: Report = report.try_into().expect("a report that can be read");
+                let mut inner = at.inner.lock().expect("as above");
+                if !inner.deaf {
+                    inner.heard = report.seq;
+                }
+                inner.report = Some(report);
             }
             () = &mut tick => {
                 let said = said(&at.inner.lock().expect("as above"));
@@ -246,6 +266,8 @@ fn said(inner: &Inner) -> Option<Result<v1::Directives, Status>> {
                 worker: WorkerId(1),
                 wanted: inner.wanted.clone(),
                 self_stop_ms: inner.self_stop_ms,
+                heard: inner.heard,
+                keep_ms: inner.keep_ms,
             };
             Some(Ok(v1::Directives::pack(directives, |_| {
                 "sqlite:target".to_owned()

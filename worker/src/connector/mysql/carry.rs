@@ -1,34 +1,48 @@
-//! Makes a plan's objects at the target: each with its own settings, after what it replaces is
-//! removed; those that fail for want of another are tried again once that one is there.
+//! Makes a plan's objects at the target: each with its own settings; those that fail for want of
+//! another are tried again once that one is there. What is at the target under the name of one is
+//! left as it is if it is the same, replaced if the job recreates, and refused else.
 
+use std::collections::BTreeSet;
+
+use common::fault::Fault;
+use common::job::TargetMode;
 use common::schema::{ObjectStage, SchemaObject};
 
+use super::define::Target;
 use super::error::{Failed, MISSING};
-use super::objects::definer;
+use super::objects::{self, definer};
 use super::quote::{ident, text};
 use super::session::{SQL_MODE, Session};
-use crate::connector::Result;
+use crate::connector::{DefineWork, Result, replaced};
+use crate::faults;
 
-/// Makes the objects of `stage` in `database`.
+/// Makes the objects of `stage` in `database`. One that is there is replaced under `recreate` only.
 pub async fn run(
-    session: &mut Session,
+    at: &mut Target,
     database: &str,
-    objects: &[SchemaObject],
+    work: &DefineWork,
     stage: ObjectStage,
 ) -> Result<()> {
-    let mut waiting: Vec<&SchemaObject> = objects.iter().filter(|o| o.stage == stage).collect();
+    let objects = work.objects.iter();
+    let mut waiting: Vec<&SchemaObject> = objects.filter(|o| o.stage == stage).collect();
     if waiting.is_empty() {
         return Ok(());
     }
-    session.run(&format!("USE {}", ident(database))).await?;
+    let there = objects_of(&mut at.session, database, work).await?;
+    at.session.run(&format!("USE {}", ident(database))).await?;
     loop {
         let mut left = Vec::new();
         let mut last: Option<(Failed, &SchemaObject)> = None;
         for object in &waiting {
-            let made = make(session, object).await;
-            restore(session).await?;
+            let made = match stands(object, &there, work, at.again)? {
+                Stands::Done => Ok(()),
+                Stands::Absent => make(at, object, 0).await,
+                Stands::Made => make(at, object, made_by(object)).await,
+                Stands::Replaced => replace(at, object).await,
+            };
+            restore(&mut at.session).await?;
             match made {
-                Ok(()) => {}
+                Ok(()) => faults::point(Fault::ObjectsMidway).await?,
                 Err(failed) if MISSING.contains(&failed.number) => {
                     left.push(*object);
                     last = Some((failed, object));
@@ -46,6 +60,125 @@ pub async fn run(
     }
 }
 
+/// Names every object of the target that a job's would take the place of, before anything is made.
+pub async fn refuse_others(session: &mut Session, database: &str, work: &DefineWork) -> Result<()> {
+    if work.objects.is_empty() || work.spec.target_mode == TargetMode::Recreate {
+        return Ok(());
+    }
+    let there = objects_of(session, database, work).await?;
+    let relations = relations_of(session, database).await?;
+    let others = work.objects.iter().filter(|object| {
+        let found = find(object, &there);
+        found.is_some_and(|found| !is_same(found, object))
+            || (found.is_none() && is_relation(object) && relations.contains(&object.name))
+    });
+    let others: Vec<&SchemaObject> = others.collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => Err(replaced::refusal(&others)),
+    }
+}
+
+/// How an object of the plan stands at the target.
+enum Stands {
+    Absent,
+    /// All that is left is to set what isn't part of its definition.
+    Made,
+    Done,
+    /// Another one, which the job may replace.
+    Replaced,
+}
+
+fn stands(
+    object: &SchemaObject,
+    there: &[SchemaObject],
+    work: &DefineWork,
+    again: bool,
+) -> Result<Stands> {
+    let recreate = work.spec.target_mode == TargetMode::Recreate;
+    match find(object, there) {
+        None => Ok(Stands::Absent),
+        Some(_) if recreate => Ok(Stands::Replaced),
+        Some(found) if is_same(found, object) => Ok(Stands::Made),
+        // By an earlier owner of the task; this server prints it in other words.
+        Some(_) if again => Ok(Stands::Done),
+        Some(_) => Err(replaced::refusal(&[object])),
+    }
+}
+
+async fn objects_of(
+    session: &mut Session,
+    database: &str,
+    work: &DefineWork,
+) -> Result<Vec<SchemaObject>> {
+    let exists = format!(
+        "SELECT 1 FROM information_schema.schemata WHERE schema_name = {}",
+        text(database)
+    );
+    if session.row(&exists).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    // A server names the database of what isn't in the one in use.
+    session.run(&format!("USE {}", ident(database))).await?;
+    Ok(objects::of(session, database, &work.spec, &[])
+        .await?
+        .objects)
+}
+
+/// Tables, views and sequences share their names.
+async fn relations_of(session: &mut Session, database: &str) -> Result<BTreeSet<String>> {
+    let sql = format!(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = {}",
+        text(database)
+    );
+    let rows = session.rows(&sql).await?;
+    Ok(rows.into_iter().flatten().flatten().collect())
+}
+
+fn is_relation(object: &SchemaObject) -> bool {
+    matches!(object.kind.as_str(), "view" | "sequence")
+}
+
+fn find<'a>(object: &SchemaObject, there: &'a [SchemaObject]) -> Option<&'a SchemaObject> {
+    let is_it = |found: &&SchemaObject| {
+        let same_name = match object.kind.as_str() {
+            "procedure" | "function" | "event" => found.name.eq_ignore_ascii_case(&object.name),
+            _ => found.name == object.name,
+        };
+        found.kind == object.kind && same_name
+    };
+    there.iter().find(is_it)
+}
+
+/// Two definitions that mean the same, but for whose rights they run with: see
+/// [`with_known_definer`].
+fn is_same(a: &SchemaObject, b: &SchemaObject) -> bool {
+    let bare = |object: &SchemaObject| -> Vec<String> {
+        let defining = object.statements.iter().take(made_by(object));
+        defining.map(|sql| without_rights(sql)).collect()
+    };
+    bare(a) == bare(b)
+}
+
+fn without_rights(sql: &str) -> String {
+    let head = match definer(sql) {
+        Some((_, clause)) => format!("{}{}", &sql[..clause.start], &sql[clause.end..]),
+        None => sql.to_owned(),
+    };
+    let words = head.split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .replacen(" SQL SECURITY DEFINER", "", 1)
+        .replacen(" SQL SECURITY INVOKER", "", 1)
+}
+
+/// How many of an object's statements define it: a sequence's value is set by another one.
+fn made_by(object: &SchemaObject) -> usize {
+    match object.kind.as_str() {
+        "sequence" => 1,
+        _ => object.statements.len(),
+    }
+}
+
 /// The settings of a session of ours, which an object's own have replaced.
 async fn restore(session: &mut Session) -> Result<()> {
     if !session.is_alive() {
@@ -59,13 +192,22 @@ async fn restore(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-async fn make(session: &mut Session, object: &SchemaObject) -> std::result::Result<(), Failed> {
+async fn replace(at: &mut Target, object: &SchemaObject) -> std::result::Result<(), Failed> {
     for statement in &object.undo {
-        session.run(statement).await?;
+        at.change(statement).await?;
     }
-    for statement in &object.statements {
-        let statement = with_known_definer(session, statement).await?;
-        session.run(&statement).await?;
+    make(at, object, 0).await
+}
+
+/// Runs an object's statements but for the first `done`.
+async fn make(
+    at: &mut Target,
+    object: &SchemaObject,
+    done: usize,
+) -> std::result::Result<(), Failed> {
+    for statement in object.statements.iter().skip(done) {
+        let statement = with_known_definer(&mut at.session, statement).await?;
+        at.change(&statement).await?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use common::code::Code;
+use common::fault::Fault;
 use common::job::TargetMode;
 use common::limits;
 use common::plan::TablePlan;
@@ -14,46 +15,90 @@ use common::task::TaskKind;
 use super::error::Failed;
 use super::quote::{database_of, ident, table_name, text};
 use super::session::{Host, Purpose, Session};
-use super::{carry, columns, ddl, fence, inspect};
-use crate::connector::recovery::{self, books::gone};
-use crate::connector::{DefineWork, Error, Occupied, Result, Role};
+use super::{carry, columns, ddl, fence, inspect, turn};
+use crate::connector::recovery;
+use crate::connector::recovery::books::{self, Books};
+use crate::connector::{Current, DefineWork, Error, Occupied, Result, Role};
+use crate::faults;
+
+/// Where definitions are run.
+pub struct Target {
+    pub session: Session,
+    current: Current,
+    /// An earlier owner of this task was here.
+    pub again: bool,
+}
+
+impl Target {
+    /// Runs a statement that makes or destroys something, if the task is still this worker's.
+    pub async fn change(&mut self, sql: &str) -> std::result::Result<(), Failed> {
+        let ours = self.current.still_ours().await;
+        ours.map_err(|error| Failed { number: 0, error })?;
+        let deadline_ms = limits::DEFINE_DEADLINE_MS;
+        self.session.run_within(sql, deadline_ms).await.map(drop)
+    }
+}
 
 /// See [`crate::connector::Connector::define`].
 pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
     for table in &work.tables {
         inspect::refuse_unsupported(&table.target)?;
     }
-    let mut session = host.open(Role::Target, Purpose::Define).await?;
-    let creates = matches!(work.kind, TaskKind::Create);
-    register(&mut session, host, &work, creates).await?;
-    let database = host.database.as_str();
-    let home = ddl::home(database, &work.tables);
+    let mut at = Target {
+        session: host.open(Role::Target, Purpose::Define).await?,
+        current: work.current.clone(),
+        again: false,
+    };
+    let home = ddl::home(host.database.as_str(), &work.tables);
     match &work.kind {
-        TaskKind::Create => {
-            for name in databases(database, &work.tables) {
-                session.run(&ddl::create_database(name)).await?;
-            }
-            carry::run(&mut session, home, &work.objects, ObjectStage::BeforeTables).await?;
-            let mode = work.spec.target_mode;
-            for table in &work.tables {
-                create(&mut session, database, table, mode).await?;
-            }
-        }
+        TaskKind::Create => create_all(&mut at, host, &work, home).await?,
         TaskKind::Index { table } => {
+            register(&mut at, host, &work).await?;
             let table = planned(&work, table.0)?;
-            index(&mut session, database, &table.target).await?;
+            index(&mut at, &host.database, &table.target).await?;
         }
         TaskKind::ForeignKeys { table } => {
+            register(&mut at, host, &work).await?;
             let table = planned(&work, table.0)?;
-            foreign_keys(&mut session, database, &table.target).await?;
+            foreign_keys(&mut at, &host.database, &table.target).await?;
         }
         TaskKind::Objects => {
-            carry::run(&mut session, home, &work.objects, ObjectStage::AfterData).await?;
+            register(&mut at, host, &work).await?;
+            carry::run(&mut at, home, &work, ObjectStage::AfterData).await?;
         }
         other => {
             let what = format!("{} is no work for a target's definitions", other.name());
             return Err(Error::permanent(Code::Internal, what));
         }
+    }
+    Ok(())
+}
+
+async fn create_all(at: &mut Target, host: &Host, work: &DefineWork, home: &str) -> Result<()> {
+    faults::point(Fault::CreateBeforeBooks).await?;
+    let deadline = recovery::deadline();
+    turn::take(&mut at.session, &work.job, &at.current, deadline).await?;
+    let books = fence::find(&mut at.session, &host.database).await?;
+    let is_known = match &books {
+        Some(books) => books.knows(&mut at.session, &work.job).await?,
+        None => false,
+    };
+    // What is there of a job that has begun here may be its own.
+    if !is_known {
+        carry::refuse_others(&mut at.session, home, work).await?;
+    }
+    let books = register(at, host, work).await?;
+    at.again = is_known;
+    books.refuse_begun(&mut at.session, &work.job).await?;
+    faults::point(Fault::CreateAfterBooks).await?;
+    let database = host.database.as_str();
+    for name in databases(database, &work.tables) {
+        at.change(&ddl::create_database(name)).await?;
+    }
+    carry::run(at, home, work, ObjectStage::BeforeTables).await?;
+    for table in &work.tables {
+        create(at, database, table, work.spec.target_mode).await?;
+        faults::point(Fault::CreateMidway).await?;
     }
     Ok(())
 }
@@ -75,19 +120,17 @@ fn planned(work: &DefineWork, table: u32) -> Result<&TablePlan> {
         .ok_or_else(|| Error::permanent(Code::Internal, format!("the plan has no table {table}")))
 }
 
-async fn register(
-    session: &mut Session,
-    host: &Host,
-    work: &DefineWork,
-    creates: bool,
-) -> Result<()> {
-    let books = match creates {
-        true => fence::ensure(session, &host.database).await?,
-        false => fence::find(session, &host.database)
+/// Writes the task's session into the fence. A create task makes fence and ledger if need be; any
+/// other finds them, and a row of its job, or its job is over.
+async fn register(at: &mut Target, host: &Host, work: &DefineWork) -> Result<Books> {
+    let books = match work.kind {
+        TaskKind::Create => fence::ensure(&mut at.session, &host.database, &at.current).await?,
+        _ => fence::find(&mut at.session, &host.database)
             .await?
-            .ok_or_else(gone)?,
+            .ok_or_else(books::gone)?,
     };
-    recovery::register(session, &books, work).await
+    at.again = recovery::register(&mut at.session, &books, work).await?;
+    Ok(books)
 }
 
 /// Whether a table is there and holds a row.
@@ -107,24 +150,18 @@ pub async fn occupied(session: &mut Session, database: &str, table: &str) -> Res
     })
 }
 
-async fn create(
-    session: &mut Session,
-    database: &str,
-    plan: &TablePlan,
-    mode: TargetMode,
-) -> Result<()> {
+async fn create(at: &mut Target, database: &str, plan: &TablePlan, mode: TargetMode) -> Result<()> {
     let table = &plan.target;
     let name = table_name(database, table);
-    let mut found = occupied(session, database_of(database, table), &table.name).await?;
+    let home = database_of(database, table);
+    let mut found = occupied(&mut at.session, home, &table.name).await?;
     if found != Occupied::Absent && mode == TargetMode::Recreate {
-        session
-            .run_within(&format!("DROP TABLE {name}"), limits::DEFINE_DEADLINE_MS)
-            .await?;
+        at.change(&format!("DROP TABLE {name}")).await?;
         found = Occupied::Absent;
     }
     if found == Occupied::Absent {
-        let created = session.run(&ddl::create(database, table)).await;
-        return created.map(drop).map_err(|failed| about(failed, table));
+        let created = at.change(&ddl::create(database, table)).await;
+        return created.map_err(|failed| about(failed, table));
     }
     match mode {
         // An empty one with these columns is what an earlier run of this task has made.
@@ -134,16 +171,11 @@ async fn create(
         }
         TargetMode::RequireEmpty | TargetMode::Append | TargetMode::Recreate => {}
         TargetMode::Truncate => {
-            compare(session, database, table).await?;
-            session
-                .run_within(
-                    &format!("TRUNCATE TABLE {name}"),
-                    limits::DEFINE_DEADLINE_MS,
-                )
-                .await?;
+            compare(&mut at.session, database, table).await?;
+            at.change(&format!("TRUNCATE TABLE {name}")).await?;
         }
     }
-    compare(session, database, table).await
+    compare(&mut at.session, database, table).await
 }
 
 /// A table that is there must have the planned columns and a transactional engine.
@@ -213,7 +245,7 @@ fn bare(native_type: &str) -> String {
 }
 
 /// Builds what is missing of a table's indexes, all in one pass over it, then its counter.
-async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
+async fn index(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
     let name = table_name(database, table);
     let sql = format!(
         "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = {} \
@@ -221,7 +253,7 @@ async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Re
         text(database_of(database, table)),
         text(&table.name)
     );
-    let there = first_cells(session, &sql).await?;
+    let there = first_cells(&mut at.session, &sql).await?;
     let missing = |item: &&common::schema::Index| {
         !there
             .iter()
@@ -230,8 +262,9 @@ async fn index(session: &mut Session, database: &str, table: &TableSchema) -> Re
     let items = table.indexes.iter().filter(missing).map(ddl::index_item);
     for statement in ddl::index_changes(table, items.collect()) {
         let alter = format!("ALTER TABLE {name} {statement}");
-        let altered = session.run_within(&alter, limits::DEFINE_DEADLINE_MS).await;
+        let altered = at.change(&alter).await;
         altered.map_err(|failed| about(failed, table))?;
+        faults::point(Fault::IndexMidway).await?;
     }
     Ok(())
 }
@@ -246,14 +279,14 @@ fn about(failed: Failed, table: &TableSchema) -> Error {
 
 /// Adds what is missing of a table's foreign keys. The session has foreign_key_checks off: the
 /// rows are the source's, and a parent may be left out of the job.
-async fn foreign_keys(session: &mut Session, database: &str, table: &TableSchema) -> Result<()> {
+async fn foreign_keys(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
     let sql = format!(
         "SELECT constraint_name FROM information_schema.table_constraints WHERE table_schema = {} \
          AND table_name = {} AND constraint_type = 'FOREIGN KEY'",
         text(database_of(database, table)),
         text(&table.name)
     );
-    let there = first_cells(session, &sql).await?;
+    let there = first_cells(&mut at.session, &sql).await?;
     let mut items = Vec::new();
     for (name, key) in ddl::named_keys(table) {
         if !there.iter().any(|there| there.eq_ignore_ascii_case(&name)) {
@@ -269,8 +302,9 @@ async fn foreign_keys(session: &mut Session, database: &str, table: &TableSchema
         table_name(database, table),
         items.join(", ")
     );
-    let altered = session.run_within(&alter, limits::DEFINE_DEADLINE_MS).await;
-    altered.map(drop).map_err(|failed| about(failed, table))
+    let altered = at.change(&alter).await;
+    altered.map_err(|failed| about(failed, table))?;
+    faults::point(Fault::ForeignKeysMidway).await
 }
 
 async fn first_cells(session: &mut Session, sql: &str) -> Result<Vec<String>> {

@@ -6,6 +6,7 @@ use common::code::Code;
 use super::error::Failed;
 use super::quote::{ident, text};
 use super::session::Session;
+use crate::connector::Current;
 use crate::connector::recovery::books::Books;
 
 /// Our database on a target.
@@ -51,26 +52,32 @@ pub async fn find(session: &mut Session, database: &str) -> Result<Option<Books>
 }
 
 /// Finds or creates the tables.
-pub async fn ensure(session: &mut Session, database: &str) -> Result<Books, Failed> {
+pub async fn ensure(
+    session: &mut Session,
+    database: &str,
+    current: &Current,
+) -> Result<Books, Failed> {
     if let Some(books) = find(session, database).await? {
         return Ok(books);
     }
     let sql = format!("CREATE DATABASE IF NOT EXISTS {}", ident(DATABASE));
+    check(current).await?;
     let apart = match session.run(&sql).await {
-        Ok(_) => create(apart(), session).await,
+        Ok(_) => create(apart(), session, current).await,
         Err(failed) => Err(failed),
     };
     match apart {
         Ok(books) => Ok(books),
         Err(failed) if failed.error.failure.code == Code::Privileges => {
-            create(beside(database), session).await
+            create(beside(database), session, current).await
         }
         Err(failed) => Err(failed),
     }
 }
 
-async fn create(books: Books, session: &mut Session) -> Result<Books, Failed> {
+async fn create(books: Books, session: &mut Session, current: &Current) -> Result<Books, Failed> {
     let options = "ENGINE=InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin";
+    check(current).await?;
     session
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) NOT NULL, unit VARCHAR(24) NOT NULL, \
@@ -79,6 +86,7 @@ async fn create(books: Books, session: &mut Session) -> Result<Books, Failed> {
             books.fence
         ))
         .await?;
+    check(current).await?;
     session
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) NOT NULL, part INT UNSIGNED NOT NULL, \
@@ -127,4 +135,9 @@ async fn drop_if_empty(session: &mut Session, books: &Books) -> Result<bool, Fai
         .run(&format!("DROP TABLE {}, {}", books.fence, books.ledger))
         .await?;
     Ok(true)
+}
+
+async fn check(current: &Current) -> Result<(), Failed> {
+    let ours = current.still_ours().await;
+    ours.map_err(|error| Failed { number: 0, error })
 }

@@ -7,7 +7,7 @@
 //! | `inspect`, `columns`, `objects`, `sample` | catalogue, views and the like, key bounds |
 //! | `reader` | rows out |
 //! | `writer`, `load`, `guard`, `infile` | rows in |
-//! | `fence`, `xa` | where the bookkeeping is; prepared transactions and sessions |
+//! | `fence`, `turn`, `xa` | where the bookkeeping is; sessions and prepared transactions |
 //! | `definition`, `ddl`, `define`, `carry` | text of definitions; tasks that run them |
 //! | `error` | what a server's code means |
 
@@ -27,6 +27,7 @@ mod quote;
 mod reader;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 mod xa;
@@ -106,7 +107,10 @@ impl Connector for Mysql {
     }
 
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
-        let (session, books) = writer::connect(&self.host).await?;
+        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
+        // It may be about to make what is looked for next.
+        turn::evict(&mut session, &work.job, recovery::deadline()).await?;
+        let books = fence::find(&mut session, &self.host.database).await?;
         recovery::resolve::run(session, books, work).await
     }
 

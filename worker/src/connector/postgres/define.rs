@@ -4,6 +4,7 @@
 //! are ended: a zombie's DROP can't come late.
 
 use common::code::Code;
+use common::fault::Fault;
 use common::job::TargetMode;
 use common::limits;
 use common::plan::TablePlan;
@@ -11,22 +12,26 @@ use common::schema::{Engine, Member, TableRef, TableSchema};
 use common::task::TaskKind;
 
 use super::ddl;
+use super::define_fence;
 use super::define_objects;
+use super::error::Failed;
 use super::inspect_tables::{self, ColumnRow};
 use super::quote::{ident, qualified, text};
 use super::session::{Host, Purpose, Session};
-use crate::connector::{DefineWork, Error, Occupied, Result, Role};
+use crate::connector::{Current, DefineWork, Error, Occupied, Result, Role};
+use crate::faults;
 
 /// See [`crate::connector::Connector::define`].
 pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
     let mut session = host.open(Role::Target, Purpose::Define).await?;
-    super::define_fence::register(&mut session, host, &work).await?;
+    define_fence::register(&mut session, host, &work).await?;
     // Bodies may be about what is made later; their order of creation isn't kept anywhere.
     session
         .run("SET check_function_bodies = off; SET client_min_messages = error")
         .await?;
     let mut at = Target {
         session,
+        current: work.current.clone(),
         schema: host.schema.clone(),
         same_engine: work.spec.source.engine() == Some(Engine::Postgres),
     };
@@ -48,10 +53,24 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
 /// Where definitions are run.
 pub struct Target {
     pub session: Session,
+    pub current: Current,
     /// The default schema.
     pub schema: String,
     /// The source is PostgreSQL too.
     pub same_engine: bool,
+}
+
+impl Target {
+    /// Runs a statement that makes or destroys something, if the task is still this worker's.
+    pub async fn change(&mut self, sql: &str) -> std::result::Result<(), Failed> {
+        let ours = self.current.still_ours().await;
+        ours.map_err(|error| Failed {
+            sqlstate: String::new(),
+            error,
+        })?;
+        let deadline_ms = limits::DEFINE_DEADLINE_MS;
+        self.session.run_within(sql, deadline_ms).await.map(drop)
+    }
 }
 
 /// The table a task is about: `tables` holds the whole plan, or just this one.
@@ -94,6 +113,7 @@ async fn occupied_at(session: &mut Session, schema: &str, name: &str) -> Result<
 
 async fn create(at: &mut Target, work: &DefineWork) -> Result<()> {
     refuse_lost(at, &work.tables)?;
+    define_objects::refuse_others(at, work).await?;
     for schema in ddl::schemas(&work.tables, &at.schema) {
         let there = format!(
             "SELECT 1::text FROM pg_catalog.pg_namespace WHERE nspname = {}",
@@ -101,7 +121,7 @@ async fn create(at: &mut Target, work: &DefineWork) -> Result<()> {
         );
         if at.session.cell(&there).await?.is_none() {
             let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", ident(&schema));
-            at.session.run(&sql).await?;
+            at.change(&sql).await?;
         }
     }
     match work.spec.target_mode {
@@ -141,9 +161,7 @@ async fn drop_tables(at: &mut Target, tables: &[TablePlan]) -> Result<()> {
         return Ok(());
     }
     let drop = format!("DROP TABLE IF EXISTS {}", names.join(", "));
-    at.session
-        .run_within(&drop, limits::DEFINE_DEADLINE_MS)
-        .await?;
+    at.change(&drop).await?;
     Ok(())
 }
 
@@ -186,9 +204,7 @@ async fn truncate(at: &mut Target, tables: &[TablePlan]) -> Result<()> {
     }
     if !names.is_empty() {
         let sql = format!("TRUNCATE TABLE {}", names.join(", "));
-        at.session
-            .run_within(&sql, limits::DEFINE_DEADLINE_MS)
-            .await?;
+        at.change(&sql).await?;
     }
     Ok(())
 }
@@ -292,9 +308,8 @@ async fn index(at: &mut Target, plan: &TablePlan, tables: &[TablePlan]) -> Resul
     let there = first_cells(&mut at.session, &sql).await?;
     for made in ddl::indexes(plan, at.same_engine, &at.schema) {
         if !there.contains(&made.name) {
-            at.session
-                .run_within(&made.create, limits::DEFINE_DEADLINE_MS)
-                .await?;
+            at.change(&made.create).await?;
+            faults::point(Fault::IndexMidway).await?;
         }
     }
     // Whoever comes last, of a parent's task and its partitions', finds both indexes there.
@@ -302,25 +317,23 @@ async fn index(at: &mut Target, plan: &TablePlan, tables: &[TablePlan]) -> Resul
         Some(_) => tables,
         None => &[],
     };
-    for made in family
+    let attached: Vec<String> = family
         .iter()
         .flat_map(|table| ddl::indexes(table, at.same_engine, &at.schema))
-    {
-        if let Some(attach) = &made.attach {
-            attach_index(&mut at.session, attach).await?;
-        }
+        .filter_map(|made| made.attach)
+        .collect();
+    for attach in &attached {
+        attach_index(at, attach).await?;
     }
     if let Some(set) = ddl::next_value(table, &at.schema).filter(|_| !ddl::is_native(plan)) {
-        at.session
-            .run_within(&set, limits::DEFINE_DEADLINE_MS)
-            .await?;
+        at.change(&set).await?;
     }
     Ok(())
 }
 
 /// Attaching twice does nothing; the other index may not be there yet.
-async fn attach_index(session: &mut Session, attach: &str) -> Result<()> {
-    match session.run_within(attach, limits::DEFINE_DEADLINE_MS).await {
+async fn attach_index(at: &mut Target, attach: &str) -> Result<()> {
+    match at.change(attach).await {
         Err(failed) if failed.sqlstate != super::error::UNDEFINED_TABLE => Err(failed.into()),
         _ => Ok(()),
     }
@@ -337,9 +350,8 @@ async fn foreign_keys(at: &mut Target, plan: &TablePlan) -> Result<()> {
     let there = first_cells(&mut at.session, &sql).await?;
     for (key, sql) in ddl::foreign_keys(plan, at.same_engine, &at.schema) {
         if !there.contains(&key) {
-            at.session
-                .run_within(&sql, limits::DEFINE_DEADLINE_MS)
-                .await?;
+            at.change(&sql).await?;
+            faults::point(Fault::ForeignKeysMidway).await?;
         }
     }
     Ok(())

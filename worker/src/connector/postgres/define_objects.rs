@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use common::code::Code;
+use common::fault::Fault;
 use common::job::TargetMode;
-use common::limits;
 use common::plan::TablePlan;
 use common::schema::{ObjectStage, SchemaObject};
 
@@ -14,6 +14,7 @@ use super::ddl;
 use super::define::{Made, Target, create_table};
 use super::objects;
 use crate::connector::{DefineWork, Error, Result};
+use crate::faults;
 
 /// What is made: an object or a table.
 enum Item<'a> {
@@ -38,9 +39,15 @@ pub async fn with_tables(at: &mut Target, work: &DefineWork) -> Result<()> {
             _ => return Err(error),
         }
     }
-    // What can't be made later is found out now, not after the copy.
+    Ok(())
+}
+
+/// What can't be made after the copy, because another one is there, is found out before anything is
+/// changed.
+pub async fn refuse_others(at: &mut Target, work: &DefineWork) -> Result<()> {
+    let there = there(at, work).await?;
     for object in of_stage(work, ObjectStage::AfterData) {
-        state_of(object, &there, mode)?;
+        state_of(object, &there, Some(work.spec.target_mode))?;
     }
     Ok(())
 }
@@ -160,7 +167,7 @@ async fn until_no_progress<'a>(
                 }
             };
             match made? {
-                Made::Done => {}
+                Made::Done => faults::point(midway(&item)).await?,
                 Made::Later(error) => left.push((item, error)),
             }
         }
@@ -168,6 +175,13 @@ async fn until_no_progress<'a>(
             return Ok(left);
         }
         pending = left.into_iter().map(|(item, _)| item).collect();
+    }
+}
+
+fn midway(item: &Item<'_>) -> Fault {
+    match item {
+        Item::Table(_) => Fault::CreateMidway,
+        Item::Object(_) => Fault::ObjectsMidway,
     }
 }
 
@@ -192,17 +206,15 @@ async fn make(at: &mut Target, object: &SchemaObject, stands: Stands) -> Result<
 
 async fn undo(at: &mut Target, object: &SchemaObject) -> Result<()> {
     for statement in &object.undo {
-        at.session
-            .run_within(statement, limits::DEFINE_DEADLINE_MS)
-            .await?;
+        at.change(statement).await?;
     }
     Ok(())
 }
 
 /// Runs statements that may be too early.
 pub async fn attempt(at: &mut Target, sql: &str) -> Result<Made> {
-    match at.session.run_within(sql, limits::DEFINE_DEADLINE_MS).await {
-        Ok(_) => Ok(Made::Done),
+    match at.change(sql).await {
+        Ok(()) => Ok(Made::Done),
         Err(failed) if is_early(&failed.sqlstate) => Ok(Made::Later(failed.error)),
         Err(failed) => Err(failed.into()),
     }

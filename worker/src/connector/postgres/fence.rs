@@ -6,6 +6,7 @@ use common::code::Code;
 use super::error::{Failed, UNIQUE_VIOLATION};
 use super::quote::{ident, qualified, text};
 use super::session::{Host, Session};
+use crate::connector::Current;
 use crate::connector::recovery::books::Books;
 
 /// Our schema on a target.
@@ -63,18 +64,23 @@ pub async fn find(session: &mut Session, host: &Host) -> Result<Option<Books>, F
 }
 
 /// Finds or creates the tables.
-pub async fn ensure(session: &mut Session, host: &Host) -> Result<Books, Failed> {
+pub async fn ensure(
+    session: &mut Session,
+    host: &Host,
+    current: &Current,
+) -> Result<Books, Failed> {
     if let Some(books) = find(session, host).await? {
         return Ok(books);
     }
     let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", ident(SCHEMA));
+    check(current).await?;
     let apart = match session.run(&sql).await {
-        Ok(_) => create(apart(), session).await,
+        Ok(_) => create(apart(), session, current).await,
         Err(failed) => Err(failed),
     };
     let made = match apart {
         Err(failed) if failed.error.failure.code == Code::Privileges => {
-            create(beside(&host.schema), session).await
+            create(beside(&host.schema), session, current).await
         }
         made => made,
     };
@@ -87,7 +93,8 @@ pub async fn ensure(session: &mut Session, host: &Host) -> Result<Books, Failed>
     }
 }
 
-async fn create(books: Books, session: &mut Session) -> Result<Books, Failed> {
+async fn create(books: Books, session: &mut Session, current: &Current) -> Result<Books, Failed> {
+    check(current).await?;
     session
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, unit text NOT NULL, \
@@ -96,6 +103,7 @@ async fn create(books: Books, session: &mut Session) -> Result<Books, Failed> {
             books.fence
         ))
         .await?;
+    check(current).await?;
     session
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, part bigint NOT NULL, \
@@ -143,4 +151,12 @@ async fn drop_if_empty(session: &mut Session, books: &Books) -> Result<bool, Fai
         .run(&format!("DROP TABLE {}, {}", books.fence, books.ledger))
         .await?;
     Ok(true)
+}
+
+async fn check(current: &Current) -> Result<(), Failed> {
+    let ours = current.still_ours().await;
+    ours.map_err(|error| Failed {
+        sqlstate: String::new(),
+        error,
+    })
 }

@@ -6,7 +6,7 @@
 //! | `types`, `copytext`, `quote` | selecting and storing cells; COPY's text; names and values as SQL |
 //! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
-//! | `fence`, `prepared` | where the bookkeeping is; prepared transactions and sessions |
+//! | `fence`, `turn`, `prepared` | where the bookkeeping is; sessions and prepared transactions |
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
@@ -31,6 +31,7 @@ mod quote;
 mod reader;
 mod sample;
 mod session;
+mod turn;
 mod types;
 mod writer;
 
@@ -106,7 +107,10 @@ impl Connector for Postgres {
     }
 
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)> {
-        let (session, books) = writer::connect(&self.host).await?;
+        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
+        // It may be about to make what is looked for next.
+        turn::evict(&mut session, &work.job, recovery::deadline()).await?;
+        let books = fence::find(&mut session, &self.host).await?;
         recovery::resolve::run(session, books, work).await
     }
 

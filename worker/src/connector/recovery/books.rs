@@ -6,7 +6,7 @@
 //! and forgets locks on unmodified rows in crash recovery (both measured). A partition's row is
 //! created only while the job has another one: after the job's end nobody can begin again.
 
-use common::code::Code;
+use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
 use common::fault::Fault;
 use common::id::JobUid;
@@ -72,6 +72,32 @@ impl Books {
         );
         let rows = server.query(&sql).await?;
         Ok(rows.first().map(|row| claim(row)))
+    }
+
+    /// Whether the job has begun here.
+    pub async fn knows<S: Server>(&self, server: &mut S, job: &JobUid) -> Answer<bool> {
+        let sql = format!(
+            "SELECT unit FROM {} WHERE job = '{job}' LIMIT 1",
+            self.fence
+        );
+        Ok(!server.query(&sql).await?.is_empty())
+    }
+
+    /// An error once a partition of the job has begun here: its tables are no create task's any
+    /// more.
+    pub async fn refuse_begun<S: Server>(&self, server: &mut S, job: &JobUid) -> Result<()> {
+        let sql = format!(
+            "SELECT unit FROM {} WHERE job = '{job}' AND unit LIKE 'p%' LIMIT 1",
+            self.fence
+        );
+        if server.query(&sql).await?.is_empty() {
+            return Ok(());
+        }
+        let what = "partitions of the job have begun at the target: its tables are made";
+        Err(Error {
+            class: ErrorClass::Fenced,
+            failure: Failure::new(Code::Internal, what),
+        })
     }
 
     /// The recorded sessions of the job's tasks.

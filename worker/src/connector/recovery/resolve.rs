@@ -21,8 +21,12 @@ pub async fn run<S: Server>(
 ) -> Result<(u32, u32)> {
     let mut ended = Cleared::default();
     if let Some(books) = &books {
+        let claim = Claim {
+            epoch: work.epoch,
+            session: server.id().await?,
+        };
         let unit = work.task.to_string();
-        enroll(&mut server, books, &work.job, &unit, work.epoch, false).await?;
+        enroll(&mut server, books, (&work.job, &unit), claim, false).await?;
         for task in books.tasks(&mut server, &work.job).await? {
             kill(&mut server, task.session, deadline()).await?;
         }

@@ -2,8 +2,9 @@
 //! a repeated one sees in the fence that it is done. One engine on both ends uses the source's own
 //! statements, so that every clause survives.
 
-use common::code::Code;
+use common::code::{Code, ErrorClass, Failure};
 use common::epoch::Unit;
+use common::fault::Fault;
 use common::job::TargetMode;
 use common::limits;
 use common::plan::{Plan, TablePlan};
@@ -18,11 +19,18 @@ use super::inspect::AUTO_INDEX;
 use super::objects;
 use super::session::{Session, args, bind, literal, quote};
 use crate::connector::{DefineWork, Error, Result};
+use crate::faults;
 
 /// Does the work, or leaves everything as it was.
 pub async fn define(session: &mut Session, work: &DefineWork) -> Result<()> {
     session.begin_write(limits::BEGIN_DEADLINE_MS).await?;
-    match fenced(session, work).await {
+    // The wait for the lock may have been long; while it is held nobody can end the job.
+    let done = async {
+        work.current.still_ours().await?;
+        fenced(session, work).await?;
+        work.current.still_ours().await
+    };
+    match done.await {
         Ok(()) => session.commit().await,
         Err(error) => {
             session.rollback().await?;
@@ -31,9 +39,25 @@ pub async fn define(session: &mut Session, work: &DefineWork) -> Result<()> {
     }
 }
 
+/// Runs a statement that makes or destroys something, if the task is still this worker's.
+pub async fn change(session: &mut Session, work: &DefineWork, sql: &str) -> Result<()> {
+    work.current.still_ours().await?;
+    session.run_once(sql, args([])).await.map(drop)
+}
+
 async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     match &work.kind {
-        TaskKind::Create => fence::create(session).await?,
+        TaskKind::Create => {
+            objects::refuse_others(session, work).await?;
+            fence::create(session).await?;
+            if fence::has_partitions(session, &work.job).await? {
+                let what = "partitions of the job have begun at the target: its tables are made";
+                return Err(Error {
+                    class: ErrorClass::Fenced,
+                    failure: Failure::new(Code::Internal, what),
+                });
+            }
+        }
         // The job has ended here, and this is a worker that doesn't know.
         _ if !fence::exists(session).await? || !fence::knows(session, &work.job).await? => {
             let what = "the job's fence is gone; the job has ended here";
@@ -47,19 +71,21 @@ async fn fenced(session: &mut Session, work: &DefineWork) -> Result<()> {
     }
     match &work.kind {
         TaskKind::Create => {
+            faults::point(Fault::CreateAfterBooks).await?;
             // Under the source's names first: SQLite then renames in foreign keys too.
             let mut changes = Vec::new();
             for table in &work.tables {
                 changes.extend(make_table(session, table, work).await?);
+                faults::point(Fault::CreateMidway).await?;
             }
             for sql in changes {
-                session.run_once(&sql, args([])).await?;
+                change(session, work, &sql).await?;
             }
         }
         TaskKind::Index { table } => {
             let place = (table.0 as usize).min(work.tables.len().saturating_sub(1));
             if let Some(table) = work.tables.get(place) {
-                make_indexes(session, table).await?;
+                make_indexes(session, table, work).await?;
                 set_next_value(session, &table.target).await?;
             }
         }
@@ -93,13 +119,13 @@ async fn make_table(
                     Some("view") => format!("DROP VIEW {}", quote(&table.name)),
                     _ => format!("DROP TABLE {}", quote(&table.name)),
                 };
-                session.run_once(&sql, args([])).await?;
+                change(session, work, &sql).await?;
             }
             TargetMode::Append | TargetMode::Truncate => {
                 check_fitting(session, table).await?;
                 if mode == TargetMode::Truncate {
                     let sql = format!("DELETE FROM {}", quote(&table.name));
-                    session.run_once(&sql, args([])).await?;
+                    change(session, work, &sql).await?;
                 }
                 return Ok(Vec::new());
             }
@@ -107,7 +133,7 @@ async fn make_table(
     }
     let from = work.spec.source.engine();
     let (made, changes) = table_statements(plan, &work.tables, from == Some(Engine::Sqlite))?;
-    session.run_once(&made, args([])).await?;
+    change(session, work, &made).await?;
     Ok(changes)
 }
 
@@ -391,7 +417,7 @@ fn index_statement(plan: &TablePlan, index: &Index) -> Option<String> {
     }
 }
 
-async fn make_indexes(session: &mut Session, plan: &TablePlan) -> Result<()> {
+async fn make_indexes(session: &mut Session, plan: &TablePlan, work: &DefineWork) -> Result<()> {
     for index in plan.target.indexes.iter().filter(|index| is_own(index)) {
         let Some(sql) = index_statement(plan, index) else {
             let what = format!(
@@ -405,7 +431,8 @@ async fn make_indexes(session: &mut Session, plan: &TablePlan) -> Result<()> {
             "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ? COLLATE NOCASE";
         match session.row(there, args([&index.name])).await? {
             None => {
-                session.run_once(&sql, args([])).await?;
+                change(session, work, &sql).await?;
+                faults::point(Fault::IndexMidway).await?;
             }
             Some(row) => {
                 let found: Option<String> = super::session::cell(&row, 0)?;

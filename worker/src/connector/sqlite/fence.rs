@@ -51,6 +51,13 @@ pub async fn knows(session: &mut Session, job: &JobUid) -> Result<bool> {
     Ok(rows.unwrap_or(0) > 0)
 }
 
+/// Whether a partition of the job has begun here: then its tables are no create task's any more.
+pub async fn has_partitions(session: &mut Session, job: &JobUid) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sterna_fence WHERE job = ? AND unit LIKE 'p%'";
+    let rows = session.number(sql, args([&job.0])).await?;
+    Ok(rows.unwrap_or(0) > 0)
+}
+
 /// Raises the fence of `unit` to `epoch` inside the open write transaction, unless it stands
 /// higher. Returns how much work was finished under the unit before.
 pub async fn raise(session: &mut Session, job: &JobUid, unit: &str, epoch: Epoch) -> Result<i64> {

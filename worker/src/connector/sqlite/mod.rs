@@ -26,15 +26,18 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use common::code::Code;
 use common::epoch::TxnId;
+use common::fault::Fault;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
 use common::schema::{EndpointFacts, Engine, InspectedTable, SourceMark, TableRef, TableSchema};
+use common::task::TaskKind;
 
 use self::session::{Access, Session, args, cell, quote};
 use super::{
     Connector, DefineWork, Error, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
     SourceReader, TargetWriter,
 };
+use crate::faults;
 
 /// An SQLite file.
 #[derive(Clone, Debug)]
@@ -259,6 +262,11 @@ impl Connector for Sqlite {
     }
 
     async fn define(&self, work: DefineWork) -> Result<()> {
+        if matches!(work.kind, TaskKind::Create) {
+            faults::point(Fault::CreateBeforeBooks).await?;
+        }
+        // Opening makes the file.
+        work.current.still_ours().await?;
         let mut session = self.open(Role::Target, Access::Create).await?;
         let defined = ddl::define(&mut session, &work).await;
         session.close().await;

@@ -4,11 +4,15 @@
 
 use std::collections::BTreeSet;
 
+use common::fault::Fault;
+use common::job::TargetMode;
 use common::schema::{ObjectStage, SchemaObject};
 
+use super::ddl::change;
 use super::fence::is_bookkeeping;
 use super::session::{Session, args, cell, quote};
-use crate::connector::{DefineWork, Result};
+use crate::connector::{DefineWork, Result, replaced};
+use crate::faults;
 
 /// Every object of the file in an order that works, and what isn't carried, a line each. `chosen`
 /// are the tables the job copies.
@@ -40,7 +44,7 @@ pub async fn objects(
             continue;
         }
         objects.push(SchemaObject {
-            undo: vec![format!("DROP {kind} IF EXISTS {}", quote(&name))],
+            undo: vec![undo(&kind, &name)],
             name: match kind.as_str() {
                 "trigger" => format!("{name} on {owner}"),
                 _ => name,
@@ -91,12 +95,87 @@ async fn virtual_tables(session: &mut Session) -> Result<Vec<String>> {
     Ok(notes)
 }
 
-/// Makes the job's objects, each after removing what an earlier run of this task made of it.
+/// Makes the job's objects. One that is there is replaced under `recreate` only: the task is one
+/// transaction, so it is none that an earlier run of it made.
 pub async fn make(session: &mut Session, work: &DefineWork) -> Result<()> {
+    let there = there(session).await?;
     for object in &work.objects {
-        for statement in object.undo.iter().chain(&object.statements) {
-            session.run_once(statement, args([])).await?;
+        let replaces = work.spec.target_mode == TargetMode::Recreate;
+        match stands(object, &there) {
+            Stands::AsPlanned => continue,
+            Stands::Otherwise if !replaces => return Err(replaced::refusal(&[object])),
+            Stands::Otherwise => {
+                for statement in &object.undo {
+                    change(session, work, statement).await?;
+                }
+            }
+            Stands::Absent => {}
         }
+        for statement in &object.statements {
+            change(session, work, statement).await?;
+        }
+        faults::point(Fault::ObjectsMidway).await?;
     }
     Ok(())
+}
+
+/// Names every object of the target that a job's would take the place of, before anything is made.
+pub async fn refuse_others(session: &mut Session, work: &DefineWork) -> Result<()> {
+    if work.spec.target_mode == TargetMode::Recreate {
+        return Ok(());
+    }
+    let there = there(session).await?;
+    let is_other = |object: &&SchemaObject| stands(object, &there) == Stands::Otherwise;
+    let others: Vec<&SchemaObject> = work.objects.iter().filter(is_other).collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => Err(replaced::refusal(&others)),
+    }
+}
+
+/// How an object of the plan stands at the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Absent,
+    AsPlanned,
+    Otherwise,
+}
+
+/// Something of the target's catalogue.
+struct There {
+    kind: String,
+    name: String,
+    sql: Option<String>,
+}
+
+async fn there(session: &mut Session) -> Result<Vec<There>> {
+    let sql = "SELECT type, name, sql FROM sqlite_master";
+    let rows = session.rows(sql, args([])).await?;
+    let there = rows.iter().map(|row| {
+        Ok(There {
+            kind: cell(row, 0)?,
+            name: cell(row, 1)?,
+            sql: cell(row, 2)?,
+        })
+    });
+    there.collect()
+}
+
+/// Triggers have names of their own; a view shares them with tables and indexes.
+fn stands(object: &SchemaObject, there: &[There]) -> Stands {
+    let found = there.iter().find(|found| {
+        let shared = object.kind == "view" && found.kind != "trigger";
+        let undo = undo(&object.kind, &found.name);
+        let same_name = { object.undo.iter() }.any(|own| own.eq_ignore_ascii_case(&undo));
+        (found.kind == object.kind || shared) && same_name
+    });
+    match found {
+        None => Stands::Absent,
+        Some(found) if found.sql.as_ref() == object.statements.first() => Stands::AsPlanned,
+        Some(_) => Stands::Otherwise,
+    }
+}
+
+fn undo(kind: &str, name: &str) -> String {
+    format!("DROP {kind} IF EXISTS {}", quote(name))
 }
