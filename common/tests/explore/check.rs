@@ -16,7 +16,10 @@ pub fn check(world: &World, scene: &Scene, control: &Control) -> Option<Broken> 
     }
     let target = &world.target;
     if target.partial {
-        return Some(("exactly_once", "a part of a partition was committed".to_owned()));
+        return Some((
+            "exactly_once",
+            "a part of a partition was committed".to_owned(),
+        ));
     }
     let past = matches!(
         facts.phase,
@@ -69,7 +72,9 @@ fn ledger(world: &World, no: usize, recorded: u8) -> Option<String> {
     }
     let row = target.ledger[no];
     if recorded != 0 && recorded != row {
-        return Some(format!("p{no}: the log says e{recorded}, the ledger e{row}"));
+        return Some(format!(
+            "p{no}: the log says e{recorded}, the ledger e{row}"
+        ));
     }
     let expected = match row {
         0 => 0,

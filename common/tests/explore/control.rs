@@ -29,6 +29,8 @@ use crate::target::PARTITIONS;
 use crate::unit::Said;
 
 pub const JOB: JobId = JobId(1);
+/// More than any run within bounds needs; a set of epochs is kept in 16 bits.
+const EPOCHS: u8 = 12;
 const EVER: Millis = Millis(u64::MAX / 2);
 
 /// A process of one name: (name, incarnation).
@@ -194,7 +196,6 @@ impl Control {
         }
         let id = self.states.len() as u32;
         let facts = facts(&state);
-        assert!(facts.epoch_max < 15, "epochs go on for ever");
         self.ids.insert(key, id);
         self.facts.push(facts);
         self.states.push(state);
@@ -377,11 +378,15 @@ fn facts(state: &State) -> Facts {
         }
     }
     let epochs = job.partitions().iter().map(|p| p.epoch.0 as u8);
+    let epoch_max = epochs.max().unwrap_or(0);
     let broken = state.check().into_iter().next();
+    let endless = || ("heals", "epochs are minted for ever".to_owned());
     Facts {
         phase: job.phase,
         committed,
-        epoch_max: epochs.max().unwrap_or(0),
-        broken: broken.map(|broken| (broken.invariant, broken.what)),
+        epoch_max,
+        broken: broken
+            .map(|broken| (broken.invariant, broken.what))
+            .or_else(|| (epoch_max >= EPOCHS).then(endless)),
     }
 }

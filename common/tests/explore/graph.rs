@@ -173,8 +173,7 @@ impl Graph<'_> {
                         continue;
                     }
                     self.parents.push((at, action));
-                    if let Some((invariant, what)) =
-                        check::check(&after, self.scene, &self.control)
+                    if let Some((invariant, what)) = check::check(&after, self.scene, &self.control)
                     {
                         let trace = self.trace(id);
                         let found = Found {
@@ -283,10 +282,7 @@ fn name(world: &World, bytes: &mut Bytes) -> u128 {
 }
 
 /// Edges by their first end: where each one's begin, and the other ends.
-fn grouped(
-    states: usize,
-    edges: impl Iterator<Item = (u32, u32)> + Clone,
-) -> (Vec<u32>, Vec<u32>) {
+fn grouped(states: usize, edges: impl Iterator<Item = (u32, u32)> + Clone) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; states + 1];
     for (from, _) in edges.clone() {
         starts[from as usize + 1] += 1;

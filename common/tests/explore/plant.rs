@@ -27,6 +27,8 @@ pub enum Bug {
     RollBackDecided,
     /// The end of a job leaves prepared transactions alone.
     NoResolve,
+    /// A resolve task that comes late ends newer transactions too.
+    ResolveNewer,
     /// A new owner leaves older prepared transactions alone.
     NoRecovery,
     /// A new owner rolls back whatever it finds, whatever was decided.

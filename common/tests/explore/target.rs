@@ -166,8 +166,7 @@ impl Target {
         self.alive &= !(1 << session);
         self.gone &= !(1 << session);
         self.pending.retain(|(of, _)| *of != session);
-        self.branches
-            .retain(|b| b.prepared || b.session != session);
+        self.branches.retain(|b| b.prepared || b.session != session);
         for branch in &mut self.branches {
             if branch.session == session {
                 branch.session = 0;

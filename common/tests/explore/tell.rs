@@ -29,7 +29,9 @@ pub fn line(before: &World, after: &World, action: Action, control: &Control) ->
         Action::TakeOld(p) => format!("w{p} takes delayed directives"),
         Action::TakeAhead(p) => format!("w{p} takes directives of what isn't in the log"),
         Action::Step(p, u, weather) => step(before, after, p, u, weather),
-        Action::Notice(session) => format!("the target notices that the client of s{session} is gone"),
+        Action::Notice(session) => {
+            format!("the target notices that the client of s{session} is gone")
+        }
         Action::Land(session) => format!("the target executes a late statement of s{session}"),
         other => format!("{other:?}"),
     };
@@ -60,7 +62,9 @@ fn short(command: &common::state::Command) -> String {
             format!("register {} of life {}", hello.name, hello.incarnation)
         }
         Command::RecordPrepared { lease, .. } => format!("prepared {lease}"),
-        Command::RecordCommitted { lease, committed } => format!("committed {committed} by {lease}"),
+        Command::RecordCommitted { lease, committed } => {
+            format!("committed {committed} by {lease}")
+        }
         Command::RecordFailed { lease, class, .. } => format!("failed {lease} {class:?}"),
         Command::Release { lease } => format!("released {lease}"),
         Command::RecordTask { lease, .. } => format!("done {lease}"),
@@ -69,7 +73,11 @@ fn short(command: &common::state::Command) -> String {
 }
 
 fn tell_word(word: &Word) -> String {
-    format!("{} {:?}", name(word.is_task, word.no, word.epoch), word.said)
+    format!(
+        "{} {:?}",
+        name(word.is_task, word.no, word.epoch),
+        word.said
+    )
 }
 
 fn name(is_task: bool, no: u8, epoch: u8) -> String {

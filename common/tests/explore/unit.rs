@@ -57,8 +57,8 @@ pub struct Unit {
     pub pc: Pc,
     pub session: Sid,
     pub claim: Sid,
-    resolve: [Resolve; PARTITIONS],
-    drop_books: bool,
+    pub resolve: [Resolve; PARTITIONS],
+    pub drop_books: bool,
     /// What the runner told it.
     pub commit: bool,
     pub away: bool,
@@ -89,12 +89,12 @@ pub struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn ask(&mut self, session: Sid, stmt: Stmt) -> Answer {
+    pub fn ask(&mut self, session: Sid, stmt: Stmt) -> Answer {
         self.target.ask(self.server, session, stmt, self.weather)
     }
 
     /// A read in front of a statement: what the weather does, it does to the statement.
-    fn look_alive(&mut self, session: Sid) -> Answer {
+    pub fn look_alive(&mut self, session: Sid) -> Answer {
         match self.target.is_open(session) {
             true => Ok(()),
             false => Err(Refusal::Connection),
@@ -102,7 +102,7 @@ impl Around<'_> {
     }
 
     /// A read, which only a connection that breaks can disturb.
-    fn look(&mut self, session: Sid) -> Answer {
+    pub fn look(&mut self, session: Sid) -> Answer {
         if self.weather != Weather::Fair {
             self.target.hang_up(session);
         }
@@ -186,8 +186,7 @@ impl Unit {
                     if older > epoch {
                         return Err(Refusal::Fenced);
                     }
-                    let commit =
-                        older == self.decided && !around.server.has(Bug::DecisionIgnored);
+                    let commit = older == self.decided && !around.server.has(Bug::DecisionIgnored);
                     match around.ask(self.session, end(no, older, commit)) {
                         Err(Refusal::Connection) => return Err(Refusal::Connection),
                         // Its owner is at work still: look again.
@@ -326,7 +325,7 @@ impl Unit {
         Step::Ended(Said::Committed(self.epoch))
     }
 
-    fn lose_session(&mut self, around: &mut Around<'_>) {
+    pub fn lose_session(&mut self, around: &mut Around<'_>) {
         around.target.hang_up(self.session);
         self.session = 0;
     }
@@ -438,78 +437,9 @@ impl Unit {
         self.lose_session(around);
         Step::Ended(self.after)
     }
-
-    fn resolve_step(&mut self, around: &mut Around<'_>) -> Step {
-        if self.away {
-            self.lose_session(around);
-            return Step::Ended(Said::Released);
-        }
-        match self.resolve_once(around) {
-            Ok(Step::Goes) | Err(Refusal::LockTimeout | Refusal::Nota) => Step::Goes,
-            Ok(step) => {
-                self.lose_session(around);
-                step
-            }
-            Err(_) => {
-                self.lose_session(around);
-                Step::Ended(Said::Transient)
-            }
-        }
-    }
-
-    fn resolve_once(&mut self, around: &mut Around<'_>) -> Result<Step, Refusal> {
-        if self.session == 0 {
-            self.session = around.target.connect(around.free);
-        }
-        around.look_alive(self.session)?;
-        let ends = !around.server.has(Bug::NoResolve);
-        match self.pc {
-            Pc::Settle(no) if (no as usize) < PARTITIONS => {
-                let unit = self.resolve[no as usize];
-                if unit.fence == 0 || !around.target.books {
-                    self.pc = Pc::Settle(no + 1);
-                    return Ok(Step::Goes);
-                }
-                let holder = around.target.fence[no as usize].session;
-                around.target.kill(around.server, self.session, holder);
-                if let Some(txn) = around.target.listed(no).filter(|_| ends) {
-                    let commit = unit.decided == txn;
-                    around.ask(self.session, end(no, txn, commit))?;
-                    return Ok(Step::Goes);
-                }
-                let (epoch, owner) = (unit.fence, 0);
-                match around.ask(self.session, Stmt::Raise { no, epoch, owner }) {
-                    // A later resolve was here before us.
-                    Ok(()) | Err(Refusal::Fenced) => self.pc = Pc::Settle(no + 1),
-                    Err(other) => return Err(other),
-                }
-            }
-            Pc::Settle(_) => self.pc = Pc::Sweep,
-            Pc::Sweep => {
-                let left = |no| around.target.listed(no).map(|txn| (no, txn));
-                match (0..PARTITIONS as u8).find_map(left).filter(|_| ends) {
-                    Some((no, txn)) => {
-                        let commit = self.resolve[no as usize].decided == txn;
-                        around.ask(self.session, end(no, txn, commit))?;
-                    }
-                    None => {
-                        around.look(self.session)?;
-                        self.pc = Pc::DropBooks;
-                    }
-                }
-            }
-            _ => {
-                if self.drop_books && around.target.books {
-                    around.ask(self.session, Stmt::DropBooks)?;
-                }
-                return Ok(Step::Ended(Said::Resolved));
-            }
-        }
-        Ok(Step::Goes)
-    }
 }
 
-fn end(no: u8, epoch: u8, commit: bool) -> Stmt {
+pub fn end(no: u8, epoch: u8, commit: bool) -> Stmt {
     match commit {
         true => Stmt::Commit { no, epoch },
         false => Stmt::Rollback { no, epoch },

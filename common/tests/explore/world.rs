@@ -144,7 +144,9 @@ impl World {
         World {
             log: 0,
             term: 1,
-            processes: (0..scene.workers).map(|name| Process::new(name, 0)).collect(),
+            processes: (0..scene.workers)
+                .map(|name| Process::new(name, 0))
+                .collect(),
             target: Target::new(),
             old_wanted: vec![None; scene.workers as usize],
             old_report: None,
@@ -188,9 +190,7 @@ impl World {
             }
             let weathers: &[Weather] = match unit.pc {
                 // A read, or a statement without which nothing is left behind.
-                Pc::Begin | Pc::Reread | Pc::Check | Pc::Load => {
-                    &[Weather::Fair, Weather::Before]
-                }
+                Pc::Begin | Pc::Reread | Pc::Check | Pc::Load => &[Weather::Fair, Weather::Before],
                 _ => &[
                     Weather::Fair,
                     Weather::Before,
@@ -331,7 +331,9 @@ impl World {
 
     fn step(&mut self, server: Server, p: u8, u: u8, weather: Weather) {
         // A unit that comes to nothing changes nothing.
-        self.with_unit(server, p, u, weather, |unit, around| Some(unit.step(around)));
+        self.with_unit(server, p, u, weather, |unit, around| {
+            Some(unit.step(around))
+        });
     }
 
     fn with_unit(
