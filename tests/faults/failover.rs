@@ -222,10 +222,10 @@ async fn events_of(cluster: &Cluster, job: &str) -> Option<Vec<Value>> {
 async fn worker_id(cluster: &Cluster, name: &str, before: u64) -> Value {
     let finished = cluster.sterna(&["events", "-o", "json"]).ok().await;
     let events = { finished.stdout.lines() }.filter_map(|line| serde_json::from_str(line).ok());
-    let joined = events.filter(|event: &Value| {
+    let mut joined = events.filter(|event: &Value| {
         event["event"] == "worker_joined" && event["name"] == name && at_ms(event) < before
     });
-    let last = joined.last().expect("it joined");
+    let last = joined.next_back().expect("it joined");
     last["worker"].clone()
 }
 

@@ -5,6 +5,7 @@ use mysql_async::prelude::Queryable;
 use sqlx::Row;
 
 use super::pool::Server;
+use super::scene::Scene;
 use crate::harness::lab::{Database, Kind, mysql};
 use crate::harness::oracle;
 use crate::harness::wait::{secs, until};
@@ -226,4 +227,16 @@ pub async fn pass(time: std::time::Duration) {
         (started.elapsed() >= time).then_some(())
     })
     .await;
+}
+
+/// Every coordinator that has ended, without its fault.
+pub fn start_again(scene: &mut Scene) {
+    for index in 0..scene.cluster.coordinators.len() {
+        let process = &mut scene.cluster.coordinators[index].process;
+        let ended = process.as_mut().is_none_or(|process| !process.is_running());
+        if ended {
+            scene.cluster.set_coordinator_env(&[]);
+            scene.cluster.start_coordinator(index);
+        }
+    }
 }

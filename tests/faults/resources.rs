@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::hands::{Holder, pass};
+use super::hands::{Holder, pass, start_again};
 use super::props::{PASSWORD, USER};
 use super::scene::Scene;
 use crate::harness::disk::Disk;
@@ -55,17 +55,6 @@ pub async fn target_full(scene: &mut Scene) {
     }
 }
 
-/// Coordinators that ended themselves are started again by their service manager.
-async fn start_again(scene: &mut Scene) {
-    for i in 0..scene.cluster.coordinators.len() {
-        let process = scene.cluster.coordinators[i].process.as_mut();
-        if process.is_some_and(|process| !process.is_running()) {
-            println!("   c{} had ended, it is started again", i + 1);
-            scene.cluster.start_coordinator(i);
-        }
-    }
-}
-
 fn fill(disk: &Disk) {
     disk.leave(0);
 }
@@ -77,7 +66,7 @@ pub async fn leader_full(scene: &mut Scene) {
     fill(&scene.props.state_disks[index]);
     pass(LONG).await;
     scene.props.state_disks[index].free();
-    start_again(scene).await;
+    start_again(scene);
 }
 
 /// Nothing can be recorded anywhere: workers go on with what they have, and nothing is lost.
@@ -94,7 +83,7 @@ pub async fn all_coordinators_full(scene: &mut Scene) {
         );
     }
     scene.props.state_disks.iter().for_each(Disk::free);
-    start_again(scene).await;
+    start_again(scene);
 }
 
 /// Others take every connection the target has to give.

@@ -30,7 +30,6 @@ pub struct Builder {
     hold: Option<(Phase, u64)>,
     nth: u32,
     armed: Vec<(String, String)>,
-    coordinator_fault: String,
     proxies: bool,
     wanted: Wanted,
 }
@@ -100,12 +99,6 @@ impl Builder {
         self
     }
 
-    /// Faults of every coordinator.
-    pub fn coordinator_env(mut self, fault: &str) -> Builder {
-        self.coordinator_fault = fault.to_owned();
-        self
-    }
-
     /// Workers reach the databases through proxies.
     pub fn through_proxies(mut self, yes: bool) -> Builder {
         self.proxies = yes;
@@ -140,9 +133,6 @@ impl Builder {
         };
         let limits = ["--lease-ms", LEASE_MS];
         cluster.coordinator_args = limits.map(str::to_owned).to_vec();
-        if !self.coordinator_fault.is_empty() {
-            cluster.set_coordinator_env(&[("STERNA_FAULT", &self.coordinator_fault)]);
-        }
         cluster.begin().await;
         for i in 1..=self.workers {
             let name = format!("w{i}");
@@ -246,7 +236,6 @@ impl Scene {
             hold: None,
             nth: 1,
             armed: Vec::new(),
-            coordinator_fault: String::new(),
             proxies: false,
             wanted: Wanted::default(),
         }

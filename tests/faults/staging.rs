@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::dataset::CHUNKS;
+use super::hands::start_again;
 use super::judge;
 use super::points::{Action, Cell, Way};
 use super::scene::{Builder, Report, Scene};
@@ -304,17 +305,5 @@ async fn see_through(scene: &mut Scene, job: &str) {
             return;
         }
         assert!(started.elapsed() < DONE, "the job doesn't end: {status:?}");
-    }
-}
-
-/// Every coordinator that has ended, without its fault.
-fn start_again(scene: &mut Scene) {
-    for index in 0..scene.cluster.coordinators.len() {
-        let process = &mut scene.cluster.coordinators[index].process;
-        let ended = process.as_mut().is_none_or(|process| !process.is_running());
-        if ended {
-            scene.cluster.set_coordinator_env(&[]);
-            scene.cluster.start_coordinator(index);
-        }
     }
 }

@@ -59,7 +59,6 @@ struct Line {
     traps: Mutex<Vec<Set>>,
     /// How often one has sprung.
     sprung: AtomicU64,
-    opened: AtomicU64,
 }
 
 impl Line {
@@ -189,11 +188,6 @@ impl Proxy {
         self.line.sprung.load(Ordering::SeqCst)
     }
 
-    /// Connections that were ever made through it.
-    pub fn opened(&self) -> u64 {
-        self.line.opened.load(Ordering::SeqCst)
-    }
-
     /// Connections and the listener that are still served.
     pub fn is_serving(&self) -> bool {
         !self.tasks.is_empty()
@@ -213,7 +207,6 @@ async fn accept(listener: TcpListener, wires: Wires) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let line = &wires.line;
-        line.opened.fetch_add(1, Ordering::SeqCst);
         let refused =
             (line.refuse).fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
                 0 => None,

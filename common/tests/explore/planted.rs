@@ -6,6 +6,7 @@ use crate::graph::explore;
 use crate::plant::Bug;
 use crate::scene;
 use crate::target::Dialect::{self, Held, Mariadb, Mysql, Postgres};
+use crate::world::Fault;
 
 /// The bugs, the target, whether sessions may be killed there, workers, faults in one run, and the
 /// invariant that is broken; "" = another safeguard covers it.
@@ -131,6 +132,9 @@ fn every_planted_bug_is_found() {
         let mut scene = scene(*dialect, *workers, 1, *budget);
         scene.server.may_kill = *may_kill;
         scene.server.bugs = bugs;
+        if *budget > 1 {
+            scene.faults = &[Fault::Permanent, Fault::Zombie];
+        }
         let explored = explore(&scene);
         let found = explored.found.as_ref().map_or("", |found| found.invariant);
         let states = explored.states;
