@@ -263,26 +263,7 @@ impl World {
                     return None;
                 }
             }
-            Action::Start(p) => {
-                let before = &self.processes[p as usize];
-                next.processes[p as usize] = Process::new(p, before.incarnation + 1);
-            }
-            Action::Crash(p) => next.crash(p),
-            Action::StopAlone(p) => {
-                for unit in &mut next.processes[p as usize].units {
-                    unit.away |= unit.running;
-                }
-            }
-            Action::ElectLeader => {
-                next.old_wanted.fill(Some((self.term, self.log)));
-                next.term += 1;
-            }
-            Action::RestartTarget => next.target.restart(),
-            Action::DelayWanted(p) => next.old_wanted[p as usize] = Some((self.term, self.log)),
-            Action::DelayReport(p) => {
-                let process = &self.processes[p as usize];
-                next.old_report = Some((process.life(), process.words()));
-            }
+            other => next.suffer(other),
         }
         if next == *self {
             return None;
@@ -292,6 +273,33 @@ impl World {
         }
         next.forget(control);
         Some(next)
+    }
+
+    /// Faults that ask nobody, and a process that starts.
+    fn suffer(&mut self, action: Action) {
+        match action {
+            Action::Start(p) => {
+                let before = self.processes[p as usize].incarnation;
+                self.processes[p as usize] = Process::new(p, before + 1);
+            }
+            Action::Crash(p) => self.crash(p),
+            Action::StopAlone(p) => {
+                for unit in &mut self.processes[p as usize].units {
+                    unit.away |= unit.running;
+                }
+            }
+            Action::ElectLeader => {
+                self.old_wanted.fill(Some((self.term, self.log)));
+                self.term += 1;
+            }
+            Action::RestartTarget => self.target.restart(),
+            Action::DelayWanted(p) => self.old_wanted[p as usize] = Some((self.term, self.log)),
+            Action::DelayReport(p) => {
+                let process = &self.processes[p as usize];
+                self.old_report = Some((process.life(), process.words()));
+            }
+            _ => unreachable!("the others are dealt with in after()"),
+        }
     }
 
     fn turn(&mut self, control: &mut Control, cause: &Cause) {
