@@ -111,14 +111,9 @@ impl State {
                         now,
                     );
                 }
-                // A decided transaction holds locks in the target: it goes first.
-                Stage::Committing { .. }
-                | Stage::Leased {
-                    decided: Some(_), ..
-                } => {
-                    job.give_up(*no, Millis(0));
-                }
-                _ => job.give_up(*no, now),
+                // What was begun goes first: its transaction may hold locks in the target until a
+                // next owner ends it, and nobody should wait for a lost worker's share twice.
+                _ => job.give_up(*no, Millis(0)),
             }
         }
         let tasks: Vec<TaskNo> = job.tasks_of_worker(worker).map(|(no, _)| no).collect();

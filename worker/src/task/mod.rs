@@ -171,8 +171,9 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
 
 fn needs_plan(kind: &TaskKind) -> bool {
     match kind {
-        TaskKind::Inspect { .. } | TaskKind::Settle { .. } | TaskKind::Resolve { .. } => false,
+        TaskKind::Inspect { .. } | TaskKind::Resolve { .. } => false,
         TaskKind::Create
+        | TaskKind::Settle { .. }
         | TaskKind::Index { .. }
         | TaskKind::ForeignKeys { .. }
         | TaskKind::Objects
