@@ -315,7 +315,9 @@ pub(crate) fn check(log: &LogStore, snapshot: Option<LogId>) -> Result<(), DiskE
             "entries up to {from} are gone, and the snapshot beside it reaches to {upto}"
         ));
     }
-    if last.is_none() && snapshot.is_some() {
+    // A member that gets everything again has its snapshot before its first entry.
+    let begins_anew = log.meta(REJOINING)? == Some(true);
+    if last.is_none() && snapshot.is_some() && !begins_anew {
         return damaged("it is empty, and the snapshot beside it is not".to_owned());
     }
     let Some(last) = last else { return Ok(()) };
