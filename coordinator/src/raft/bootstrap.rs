@@ -40,7 +40,9 @@ enum Look {
 impl Bootstrap {
     /// Ends when this member has the first entry, wherever that came from.
     pub(crate) async fn run(self) {
-        if self.has_begun() {
+        // Asked of the disk: right after its start the library doesn't know its log yet, and a
+        // member taken for one that lost its directory may not vote.
+        if !self.franchise.is_unsettled() {
             return self.find_own_cluster().await;
         }
         let mut founding = false;

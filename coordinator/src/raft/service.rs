@@ -63,6 +63,11 @@ impl Franchise {
         !self.unsettled.load(Ordering::Acquire) && !self.rejoining.load(Ordering::Acquire)
     }
 
+    /// It began with an empty directory, and what that means isn't known yet.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire)
+    }
+
     /// All founders are empty: there is nothing this member could have forgotten.
     pub(crate) fn founding(&self) {
         self.unsettled.store(false, Ordering::Release);
