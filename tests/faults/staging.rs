@@ -67,7 +67,9 @@ pub async fn hit(cell: Cell) -> Option<Outcome> {
     let job = scene.job.clone();
     see_through(&mut scene, &job).await;
     if scene.cluster.coordinators.len() > 1 {
-        until_one_cluster(&scene).await;
+        let settled = |peer: &Value| peer["state"] == "leader" || peer["state"] == "follower";
+        let all = |peers: &[Value]| peers.iter().all(settled);
+        scene.cluster.until_peers("all to follow", all).await;
     }
     let report = Box::pin(scene.finish()).await;
     Some(Outcome { process, report })
@@ -248,12 +250,6 @@ async fn kill_coordinator(scene: &mut Scene, index: usize) {
     process.expect("it runs").kill().await;
 }
 
-async fn until_one_cluster(scene: &Scene) {
-    let settled = |peer: &Value| peer["state"] == "leader" || peer["state"] == "follower";
-    let all = |peers: &[Value]| peers.iter().all(settled);
-    scene.cluster.until_peers("all to follow", all).await;
-}
-
 /// Kills every coordinator and starts it again with `fault`, and with snapshots every few entries.
 async fn restart_all(scene: &mut Scene, fault: &str) {
     restart_all_but(scene, None, fault).await;
@@ -261,7 +257,6 @@ async fn restart_all(scene: &mut Scene, fault: &str) {
 
 async fn restart_all_but(scene: &mut Scene, but: Option<&str>, fault: &str) {
     // A founder that dies before it heard of the first commit is another story (Known faults).
-    until_one_cluster(scene).await;
     let often = ["--snapshot-every", "8"].map(str::to_owned);
     scene.cluster.coordinator_args.extend(often);
     scene
