@@ -256,7 +256,6 @@ async fn restart_all(scene: &mut Scene, fault: &str) {
 }
 
 async fn restart_all_but(scene: &mut Scene, but: Option<&str>, fault: &str) {
-    // A founder that dies before it heard of the first commit is another story (Known faults).
     let often = ["--snapshot-every", "8"].map(str::to_owned);
     scene.cluster.coordinator_args.extend(often);
     scene
