@@ -296,6 +296,10 @@ fn loaded(no: PartitionNo) -> Loaded {
 
 fn result(task: &TaskKind, partitions: u32) -> TaskResult {
     match task {
+        TaskKind::Secure | TaskKind::Follow { .. } => {
+            unreachable!("the benchmark's job doesn't follow")
+        }
+        TaskKind::Release => TaskResult::Done,
         TaskKind::Inspect { .. } => TaskResult::Inspected(Box::new(catalog(partitions))),
         TaskKind::Settle { .. } => TaskResult::Settled(Settled::Unmoved),
         TaskKind::Verify { expected, .. } => TaskResult::Digested(*expected),
@@ -358,6 +362,7 @@ fn catalog(partitions: u32) -> Catalog {
         tables: vec![InspectedTable { schema, key }],
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
+        log: None,
         notes: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::FollowProgress;
 use crate::code::{ErrorClass, Failure};
 use crate::epoch::{Epoch, Lease};
 use crate::id::{JobId, JobUid, WorkerId};
@@ -70,13 +71,15 @@ pub enum Outcome {
 }
 
 /// How far a running unit is: shown to people, never part of the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     pub lease: Lease,
     pub rows: u64,
     pub bytes: u64,
     /// What the unit waits for most, see [`Busy`].
     pub busy: Busy,
+    /// Of a follow task.
+    pub follow: Option<Box<FollowProgress>>,
 }
 
 /// Where a unit's time goes.

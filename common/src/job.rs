@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{DriftMode, FollowMode};
 use crate::fidelity::Acceptance;
 use crate::limits;
 use crate::rules::{TableRule, TypeCast};
@@ -113,6 +114,15 @@ pub struct JobSpec {
     /// Copy PostgreSQL's large objects too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub large_objects: bool,
+    /// What is done about changes made while the job runs.
+    #[serde(default)]
+    pub follow: FollowMode,
+    #[serde(default)]
+    pub drift: DriftMode,
+    /// The target holds the source's rows as of this position: nothing is copied, changes are
+    /// followed from there. The connector's own text, see [`crate::change::Position`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 fn partition_bytes() -> u64 {
@@ -145,6 +155,9 @@ impl JobSpec {
             rules: Vec::new(),
             schema_map: Vec::new(),
             large_objects: false,
+            follow: FollowMode::default(),
+            drift: DriftMode::default(),
+            from: None,
         }
     }
 

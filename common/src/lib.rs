@@ -12,9 +12,11 @@
 //! | lease, epoch, transaction T | [`epoch`] |
 //! | replicated state, commands | [`state`] |
 //! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
+//! | changes, positions in a log | [`change`] |
 //! | rows, canonical cells, digest | [`value`], [`json`], [`digest`] |
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
+pub mod change;
 pub mod code;
 pub mod cut;
 pub mod detect;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{FollowMode, LogFacts};
 use crate::code::{Code, Failure};
 use crate::fidelity::ColumnVerdict;
 use crate::id::{PartitionNo, TableNo};
@@ -11,7 +12,8 @@ use crate::mapping;
 use crate::partition::{Split, even_seed, partitions_of};
 use crate::rules::TableRule;
 use crate::schema::{
-    Catalog, CellForm, EndpointFacts, KeyRange, KeySample, SchemaObject, TableSchema,
+    Catalog, CellForm, EndpointFacts, Index, IndexColumn, KeyRange, KeySample, SchemaObject,
+    TableSchema,
 };
 use crate::shape;
 
@@ -25,6 +27,13 @@ pub struct Plan {
     #[serde(default)]
     pub objects: Vec<SchemaObject>,
     pub notes: Vec<String>,
+    /// `Off`, `PointInTime` or `Live`: [`FollowMode::Auto`] is settled by then.
+    #[serde(default = "not_followed")]
+    pub follow: FollowMode,
+}
+
+fn not_followed() -> FollowMode {
+    FollowMode::Off
 }
 
 /// One table of a plan. Rows are read as `source` says, changed on the way if the job has a rule
@@ -52,6 +61,26 @@ impl TablePlan {
     /// The rows that are written, and what their digest is about, on either end.
     pub fn rows(&self) -> &TableSchema {
         self.shaped.as_ref().unwrap_or(&self.source)
+    }
+
+    /// The columns of [`TablePlan::rows`] that say which row a change is about: the primary key,
+    /// else the first unique key none of whose columns may be NULL; empty for a table without.
+    pub fn change_key(&self) -> Vec<String> {
+        let rows = self.rows();
+        if !rows.primary_key.is_empty() {
+            return rows.primary_key.clone();
+        }
+        let whole = |index: &&Index| {
+            let column_is_whole = |column: &IndexColumn| {
+                let known = rows.column(&column.name);
+                column.prefix.is_none()
+                    && known.is_some_and(|c| !c.nullable && c.generated.is_none())
+            };
+            index.unique && index.native.is_none() && index.columns.iter().all(column_is_whole)
+        };
+        let unique = rows.indexes.iter().find(whole);
+        let columns = unique.into_iter().flat_map(|index| &index.columns);
+        columns.map(|column| column.name.clone()).collect()
     }
 }
 
@@ -92,6 +121,31 @@ impl Plan {
     }
 }
 
+/// What is done about changes: what the user asked for, as far as the source's log allows.
+fn followed(
+    spec: &JobSpec,
+    log: Option<LogFacts>,
+    notes: &mut Vec<String>,
+) -> Result<FollowMode, Failure> {
+    match (spec.follow, log) {
+        (FollowMode::Auto, Some(LogFacts::Usable)) => Ok(FollowMode::PointInTime),
+        (FollowMode::Auto, Some(LogFacts::Unusable(failure))) => {
+            notes.push(format!(
+                "changes made while copying are not replayed: {}",
+                failure.what
+            ));
+            Ok(FollowMode::Off)
+        }
+        (FollowMode::Auto | FollowMode::Off, _) => Ok(FollowMode::Off),
+        (_, Some(LogFacts::Unusable(failure))) => Err(failure),
+        (mode, Some(LogFacts::Usable | LogFacts::OnRequest)) => Ok(mode),
+        (_, None) => {
+            let what = "nobody looked whether the source's log can be followed";
+            Err(Failure::new(Code::Internal, what))
+        }
+    }
+}
+
 /// Makes the plan, or says everything that is in its way. `slots` is what the cluster has now.
 pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let same_engine = catalog.source.engine == catalog.target.engine;
@@ -101,6 +155,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
     for table in &mut catalog.tables {
         notes.extend(mapping::as_read(&mut table.schema, spec, from, to));
     }
+    let follow = followed(spec, catalog.log.take(), &mut notes)?;
     let shaping = shape::shape(&catalog, spec)?;
     let schemas: Vec<&TableSchema> = shaping.tables.iter().map(|table| &table.schema).collect();
     let mapped = mapping::map_tables(&schemas, &catalog.source, &catalog.target, spec)?;
@@ -139,6 +194,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         tables,
         objects,
         notes,
+        follow,
     };
     let partitions: u64 = plan
         .tables

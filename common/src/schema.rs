@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::LogFacts;
+
 /// The database systems Sterna knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -287,6 +289,9 @@ pub struct Catalog {
     pub objects: Vec<SchemaObject>,
     /// Where the source stood before anything was read; None = it keeps no usable mark.
     pub mark: Option<SourceMark>,
+    /// Whether the source's log can be followed; None = nobody looked.
+    #[serde(default)]
+    pub log: Option<LogFacts>,
     /// Things a user should know that stop nothing: views not copied, triggers, …
     pub notes: Vec<String>,
 }

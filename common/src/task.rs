@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{Mark, Secured};
 use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::id::{PartitionNo, TableNo};
@@ -17,6 +18,14 @@ pub enum TaskKind {
     Inspect { slots: u32 },
     /// Fence, ledger and the tables with primary keys only.
     Create,
+    /// At the source, before anything is read: keep the log from here on, and wait until every
+    /// transaction that is open now has ended.
+    Secure,
+    /// Apply the source's changes at the target, from the target's own position, or from `from`
+    /// if it has none yet.
+    Follow { from: Secured, to: FollowTo },
+    /// At the source: remove what `Secure` made.
+    Release,
     /// Has the source moved since `mark`?
     Settle { mark: Option<SourceMark> },
     /// Secondary and unique indexes of one table, then its auto-increment value.
@@ -41,6 +50,19 @@ pub enum TaskKind {
     },
 }
 
+/// How far a follow task goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowTo {
+    /// To where the log ends when the task begins, over rows that may be newer than the change:
+    /// idempotent, by key. Every partition is committed by then, so this is past the last read.
+    EndOfCopy,
+    /// On and on, strictly.
+    Open,
+    /// To where the log ends when the task begins, strictly.
+    Now,
+}
+
 /// A partition that was assigned and isn't committed: its transactions are ended by `decided` (the
 /// one epoch whose outcome is Commit; all others are rolled back), its fence raised to `fence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +78,9 @@ impl TaskKind {
         match self {
             TaskKind::Inspect { .. } => "inspect",
             TaskKind::Create => "create",
+            TaskKind::Secure => "secure",
+            TaskKind::Follow { .. } => "follow",
+            TaskKind::Release => "release",
             TaskKind::Settle { .. } => "settle",
             TaskKind::Index { .. } => "index",
             TaskKind::ForeignKeys { .. } => "foreign_keys",
@@ -87,6 +112,9 @@ pub enum TaskResult {
     Done,
     Inspected(Box<Catalog>),
     Settled(Settled),
+    Secured(Secured),
+    /// A follow task got where it was to go.
+    Followed(Box<Mark>),
     /// The digest found; the state compares it.
     Digested(Digest),
     /// Prepared transactions of ours that were ended.

@@ -12,7 +12,7 @@ use crate::schema::{CanonicalType, CellForm};
 const NULL: u32 = u32::MAX;
 
 /// A batch of rows: about [`limits::BATCH_BYTES`] of cells, row after row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowBatch {
     columns: usize,
     data: Vec<u8>,

@@ -202,7 +202,11 @@ impl Desk {
             session.stopping = says_goodbye(report);
             session.heard = report.seq;
         }
-        let progress = report.progress.iter().map(|p| (p.lease, *p)).collect();
+        let progress = report
+            .progress
+            .iter()
+            .map(|p| (p.lease, p.clone()))
+            .collect();
         let seen = WorkerView {
             health: Health::Live,
             draining: report.draining,

@@ -321,6 +321,7 @@ impl From<Progress> for v1::Progress {
             source_ms: progress.busy.source_ms,
             target_ms: progress.busy.target_ms,
             decision_ms: progress.busy.decision_ms,
+            follow: progress.follow.map(|f| to_json(&f)).unwrap_or_default(),
         }
     }
 }
@@ -334,11 +335,16 @@ impl TryFrom<v1::Progress> for Progress {
             decision_ms: progress.decision_ms,
         };
         let lease = need("lease", progress.lease)?.try_into()?;
+        let follow = match progress.follow.is_empty() {
+            true => None,
+            false => Some(from_json("follow", &progress.follow)?),
+        };
         Ok(Progress {
             lease,
             rows: progress.rows,
             bytes: progress.bytes,
             busy,
+            follow,
         })
     }
 }

@@ -1,8 +1,10 @@
 //! How far one running unit is and where its time goes: written by the unit, read by reports.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::change::FollowProgress;
 use common::directive::{Busy, Progress};
 use common::epoch::Lease;
 
@@ -22,6 +24,7 @@ pub struct Meter {
     source_us: AtomicU64,
     target_us: AtomicU64,
     decision_us: AtomicU64,
+    follow: Mutex<Option<Box<FollowProgress>>>,
 }
 
 impl Meter {
@@ -37,6 +40,15 @@ impl Meter {
             Wait::Decision => &self.decision_us,
         };
         counter.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// What a follow task shows of itself.
+    pub fn set_follow(&self, progress: FollowProgress) {
+        *self.lock_follow() = Some(Box::new(progress));
+    }
+
+    fn lock_follow(&self) -> MutexGuard<'_, Option<Box<FollowProgress>>> {
+        self.follow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` and books its time.
@@ -58,6 +70,7 @@ impl Meter {
                 target_ms: ms(&self.target_us),
                 decision_ms: ms(&self.decision_us),
             },
+            follow: self.lock_follow().clone(),
         }
     }
 }

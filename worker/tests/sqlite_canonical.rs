@@ -242,6 +242,7 @@ fn planned(source: &TableSchema) -> TablePlan {
         }],
         objects: Vec::new(),
         mark: None,
+        log: None,
         notes: Vec::new(),
     };
     let plan = common::plan::plan(catalog, &any_spec(), 7, 1).expect("a plan");

@@ -117,6 +117,7 @@ fn catalog(tables: Vec<TableSchema>) -> Catalog {
         tables: tables.collect(),
         objects: Vec::new(),
         mark: None,
+        log: None,
         notes: Vec::new(),
     }
 }

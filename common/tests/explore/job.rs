@@ -52,6 +52,7 @@ pub fn catalog(tables: u8, durable_prepare: bool) -> Catalog {
         tables: (0..tables).map(table).collect(),
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
+        log: None,
         notes: Vec::new(),
     }
 }

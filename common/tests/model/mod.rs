@@ -176,7 +176,10 @@ impl Model {
                 committed: 0,
                 rolled_back: 0,
             },
+            // The model's source stands still: none of these is ever added.
+            TaskKind::Secure | TaskKind::Follow { .. } => TaskResult::Done,
             TaskKind::Create
+            | TaskKind::Release
             | TaskKind::Index { .. }
             | TaskKind::ForeignKeys { .. }
             | TaskKind::Objects => TaskResult::Done,
@@ -233,6 +236,7 @@ pub fn catalog(durable: bool) -> Catalog {
         ],
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
+        log: None,
         notes: Vec::new(),
     }
 }

@@ -116,6 +116,9 @@ impl Errand {
             return Err(Refusal::Connection);
         }
         Ok(Some(match self.kind.clone() {
+            TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Release => {
+                unreachable!("the model's jobs don't follow")
+            }
             TaskKind::Inspect { .. } => {
                 TaskResult::Inspected(Box::new(scene::catalog(wire.target.dialect)))
             }

@@ -57,6 +57,7 @@ pub fn catalog(dialect: Dialect) -> Catalog {
         ],
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
+        log: None,
         notes: Vec::new(),
     }
 }

@@ -180,6 +180,7 @@ pub fn catalog(buckets: u32) -> Catalog {
         tables: vec![table("orders", buckets), table("users", 1)],
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
+        log: None,
         notes: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! Every statement has a deadline; every error is classified once, in the engine's `error.rs`;
 //! a password never reaches an error, a log line or a metric.
 
+pub mod changes;
 pub mod mysql;
 mod percent;
 pub mod postgres;
@@ -12,9 +13,11 @@ mod replaced;
 pub mod sqlite;
 
 use async_trait::async_trait;
+use common::change::{LogFacts, LogState, Position, Secured};
 use common::code::{Code, ErrorClass, Failure};
 use common::epoch::{Epoch, TxnId};
 use common::fidelity::PossibleLoss;
+use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Loaded, Plan, TablePlan};
 use common::schema::{
@@ -24,6 +27,9 @@ use common::schema::{
 use common::task::{ResolveUnit, TaskKind};
 use common::value::RowBatch;
 
+pub use self::changes::{
+    ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
+};
 pub use self::sqlite::demo;
 pub use crate::fresh::Current;
 use crate::secret::Secrets;
@@ -111,6 +117,41 @@ pub trait Connector: Send + Sync {
     /// See [`TaskKind::Resolve`]. Returns (committed, rolled back).
     async fn resolve(&self, work: ResolveWork) -> Result<(u32, u32)>;
 
+    /// Whether the log can be followed for `tables`: settings, rights, what of the tables isn't in
+    /// it. Changes nothing.
+    async fn log_facts(&self, tables: &[TableSchema]) -> Result<LogFacts>;
+
+    /// Makes the source keep its log from now on (slot, publication, triggers, under names made of
+    /// the job's), then waits until every transaction that was open has ended, with a deadline and an
+    /// error that names what is in the way. Repeatable while nothing was copied.
+    async fn secure(&self, work: SecureWork) -> Result<Secured>;
+
+    /// Removes what `secure` made; Ok if there is nothing. Ends a session that uses it.
+    async fn release(&self, job: &JobUid) -> Result<()>;
+
+    /// Where the log ends now.
+    async fn log_end(&self) -> Result<Position>;
+
+    /// How far `position` is from the log's end and from its beginning.
+    async fn log_state(&self, job: &JobUid, position: &Position) -> Result<LogState>;
+
+    /// A [`Position`] from what a user wrote (`--from`), with this server's identity.
+    async fn log_position(&self, text: &str) -> Result<Secured>;
+
+    async fn changes(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>>;
+
+    /// Whether the rows that were read in `snapshot` (see [`SourceReader::snapshot`]) hold what a
+    /// transaction of the stream did.
+    fn is_in(&self, origin: &Origin, snapshot: &str) -> Result<bool>;
+
+    /// The rows that have these keys now, in no order, those that are there.
+    async fn fetch(&self, request: FetchRequest) -> Result<RowBatch>;
+
+    /// The values of sequences and the like as they are now, in place of those in `objects`.
+    async fn refresh(&self, objects: &mut Vec<SchemaObject>) -> Result<()>;
+
+    async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>>;
+
     /// Prepared transactions of ours that the server lists now, for `operator txn list` and tests.
     async fn prepared(&self) -> Result<Vec<TxnId>>;
 }
@@ -145,6 +186,9 @@ pub struct ReadRequest {
     /// At the source: what the plan says may be lost, for each copied column of `table` in order.
     /// Empty at the target, where values are what was written.
     pub losses: Vec<Vec<PossibleLoss>>,
+    /// Read everything in one snapshot whose place in the log is known: tables without a key, in
+    /// which a change can't be replayed over what may have it already.
+    pub pinned: bool,
 }
 
 impl ReadRequest {
@@ -157,6 +201,7 @@ impl ReadRequest {
             key,
             ranges,
             losses: losses(table),
+            pinned: false,
         }
     }
 
@@ -169,6 +214,7 @@ impl ReadRequest {
             key: Vec::new(),
             ranges: Vec::new(),
             losses: Vec::new(),
+            pinned: false,
         }
     }
 }
@@ -226,6 +272,12 @@ pub struct ResolveWork {
 pub trait SourceReader: Send {
     /// The next batch, never an empty one; None = the end, after which it isn't called again.
     async fn next(&mut self) -> Result<Option<RowBatch>>;
+
+    /// Of a [`ReadRequest::pinned`] read, once it has begun: the place of its snapshot among the
+    /// source's transactions, see [`Connector::is_in`].
+    fn snapshot(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What `begin` found out about older epochs of the partition.
@@ -249,6 +301,9 @@ pub trait TargetWriter: Send {
 
     /// Appends rows to T. All or an error; a row the server would change or skip is an error.
     async fn load(&mut self, batch: RowBatch) -> Result<()>;
+
+    /// The snapshot the rows were read in, for the ledger row; before `prepare`.
+    fn note_snapshot(&mut self, snapshot: String);
 
     /// Compares what the server says it loaded with `loaded`, then, as the last statements of T,
     /// updates the fence row (must affect 1) and inserts the ledger row, then prepares.

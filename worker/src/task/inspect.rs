@@ -1,6 +1,7 @@
 //! Looks at both ends and changes nothing: the catalog of the chosen tables with their cuts, the
 //! source's mark, and what stands in the job's way. Serves the task and [`crate::preview`].
 
+use common::change::FollowMode;
 use common::code::{Code, ErrorClass, Failure};
 use common::fault::Fault;
 use common::job::{JobSpec, TargetMode};
@@ -106,7 +107,12 @@ impl Seen {
     ) -> Result<Catalog> {
         let mut notes = self.notes;
         notes.extend(self.target_notes);
+        let log = match spec.follow {
+            FollowMode::Off => None,
+            _ => Some(source.log_facts(&self.tables).await?),
+        };
         Ok(Catalog {
+            log,
             source: self.at_source.facts,
             target: self.target,
             tables: sample(source, self.tables, spec, slots).await?,

@@ -4,11 +4,14 @@
 mod copy;
 mod create;
 mod fingerprint;
+mod follow;
 mod foreign_keys;
 mod index;
 pub(crate) mod inspect;
 mod objects;
+mod release;
 mod resolve;
+mod secure;
 mod settle;
 mod shaped;
 mod verify;
@@ -155,6 +158,9 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
     match kind {
         TaskKind::Inspect { slots } => inspect::run(ctx, slots).boxed().await,
         TaskKind::Create => create::run(ctx).await,
+        TaskKind::Secure => secure::run(ctx).await,
+        TaskKind::Follow { from, to } => follow::run(ctx, from, to).boxed().await,
+        TaskKind::Release => release::run(ctx).await,
         TaskKind::Settle { mark } => settle::run(ctx, mark).await,
         TaskKind::Index { table } => index::run(ctx, table).await,
         TaskKind::ForeignKeys { table } => foreign_keys::run(ctx, table).await,
@@ -171,8 +177,10 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
 
 fn needs_plan(kind: &TaskKind) -> bool {
     match kind {
-        TaskKind::Inspect { .. } | TaskKind::Resolve { .. } => false,
+        TaskKind::Inspect { .. } | TaskKind::Resolve { .. } | TaskKind::Release => false,
         TaskKind::Create
+        | TaskKind::Secure
+        | TaskKind::Follow { .. }
         | TaskKind::Settle { .. }
         | TaskKind::Index { .. }
         | TaskKind::ForeignKeys { .. }

@@ -254,6 +254,7 @@ pub fn whole(table: &TableSchema, canonical: &TableSchema, form: CellForm) -> Re
         key: Vec::new(),
         ranges: Vec::new(),
         losses: Vec::new(),
+        pinned: false,
     }
 }
 

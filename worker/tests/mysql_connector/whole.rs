@@ -104,6 +104,7 @@ pub async fn planned(source: &Mysql, target: &Mysql, spec: &JobSpec) -> Plan {
         tables,
         objects: at_source.objects,
         mark: at_source.mark,
+        log: None,
         notes: at_source.notes,
     };
     plan(catalog, spec, 7, 2).expect("a plan")

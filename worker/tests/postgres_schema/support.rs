@@ -61,6 +61,7 @@ impl Job {
         let tables = inspection.tables.iter();
         let tables = tables.filter(|table| chosen.contains(&table.full_name().as_str()));
         let plan = Plan {
+            follow: common::change::FollowMode::Off,
             source: inspection.facts.clone(),
             target: at_target.facts,
             tables: tables.map(as_it_is).collect(),

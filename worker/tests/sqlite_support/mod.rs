@@ -146,6 +146,7 @@ pub fn whole(table: &TableSchema, form: CellForm) -> ReadRequest {
         key: Vec::new(),
         ranges: Vec::new(),
         losses: Vec::new(),
+        pinned: false,
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
+mod apply;
 mod copytext;
 mod ddl;
 mod define;
@@ -17,6 +18,7 @@ mod define_fence;
 mod define_objects;
 mod error;
 mod fence;
+mod follow;
 mod inspect;
 mod inspect_native;
 mod inspect_sql;
@@ -34,11 +36,18 @@ mod session;
 mod types;
 mod writer;
 
+use crate::connector::{
+    ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
+};
 use async_trait::async_trait;
+use common::change::{LogFacts, LogState, Position, Secured};
 use common::epoch::TxnId;
+use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
+use common::schema::SchemaObject;
 use common::schema::{InspectedTable, SourceMark, TableRef, TableSchema};
+use common::value::RowBatch;
 
 use self::session::{Host, Purpose};
 use super::{
@@ -111,6 +120,50 @@ impl Connector for Postgres {
         recovery::turn::evict(&mut session, &work.job).await?;
         let books = fence::find(&mut session, &self.host).await?;
         recovery::resolve::run(session, books, work).await
+    }
+
+    async fn log_facts(&self, tables: &[TableSchema]) -> Result<LogFacts> {
+        follow::log_facts(&self.host, tables).await
+    }
+
+    async fn secure(&self, work: SecureWork) -> Result<Secured> {
+        follow::secure(&self.host, work).await
+    }
+
+    async fn release(&self, job: &JobUid) -> Result<()> {
+        follow::release(&self.host, job).await
+    }
+
+    async fn log_end(&self) -> Result<Position> {
+        follow::log_end(&self.host).await
+    }
+
+    async fn log_state(&self, job: &JobUid, position: &Position) -> Result<LogState> {
+        follow::log_state(&self.host, job, position).await
+    }
+
+    async fn log_position(&self, text: &str) -> Result<Secured> {
+        follow::log_position(&self.host, text).await
+    }
+
+    async fn changes(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        follow::changes(&self.host, request).await
+    }
+
+    fn is_in(&self, origin: &Origin, snapshot: &str) -> Result<bool> {
+        follow::is_in(origin, snapshot)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<RowBatch> {
+        follow::fetch(&self.host, request).await
+    }
+
+    async fn refresh(&self, objects: &mut Vec<SchemaObject>) -> Result<()> {
+        follow::refresh(&self.host, objects).await
+    }
+
+    async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
+        apply::open(&self.host, work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

@@ -64,6 +64,7 @@ pub struct Writer<L: Loader> {
     claim: Option<Claim>,
     books: Option<Books>,
     rows: u64,
+    snapshot: Option<String>,
 }
 
 impl<L: Loader> Writer<L> {
@@ -76,6 +77,7 @@ impl<L: Loader> Writer<L> {
             claim: None,
             books: None,
             rows: 0,
+            snapshot: None,
         }
     }
 
@@ -132,6 +134,10 @@ impl<L: Loader> TargetWriter for Writer<L> {
         self.rows += rows;
         self.stage = Stage::Open;
         Ok(())
+    }
+
+    fn note_snapshot(&mut self, snapshot: String) {
+        self.snapshot = Some(snapshot);
     }
 
     async fn prepare(&mut self, loaded: Loaded) -> Result<()> {

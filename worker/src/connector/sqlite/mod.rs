@@ -2,11 +2,13 @@
 //! open from its first row until its decision. What survives a dead process is the file and nothing
 //! else, so recovery is the ledger's word alone.
 
+mod apply;
 mod cells;
 mod ddl;
 pub mod demo;
 mod error;
 mod fence;
+mod follow;
 mod forms;
 mod inspect;
 mod layout;
@@ -23,14 +25,21 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+use crate::connector::{
+    ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
+};
 use async_trait::async_trait;
+use common::change::{LogFacts, LogState, Position, Secured};
 use common::code::Code;
 use common::epoch::TxnId;
 use common::fault::Fault;
+use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
 use common::plan::{Plan, TablePlan};
+use common::schema::SchemaObject;
 use common::schema::{EndpointFacts, Engine, InspectedTable, SourceMark, TableRef, TableSchema};
 use common::task::TaskKind;
+use common::value::RowBatch;
 
 use self::session::{Access, Session, args, cell, quote};
 use super::{
@@ -283,6 +292,50 @@ impl Connector for Sqlite {
             return Ok((0, 0));
         }
         resolve::run(&self.path, &work).await
+    }
+
+    async fn log_facts(&self, tables: &[TableSchema]) -> Result<LogFacts> {
+        follow::log_facts(&self.path, tables).await
+    }
+
+    async fn secure(&self, work: SecureWork) -> Result<Secured> {
+        follow::secure(&self.path, work).await
+    }
+
+    async fn release(&self, job: &JobUid) -> Result<()> {
+        follow::release(&self.path, job).await
+    }
+
+    async fn log_end(&self) -> Result<Position> {
+        follow::log_end(&self.path).await
+    }
+
+    async fn log_state(&self, job: &JobUid, position: &Position) -> Result<LogState> {
+        follow::log_state(&self.path, job, position).await
+    }
+
+    async fn log_position(&self, text: &str) -> Result<Secured> {
+        follow::log_position(&self.path, text).await
+    }
+
+    async fn changes(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        follow::changes(&self.path, request).await
+    }
+
+    fn is_in(&self, origin: &Origin, snapshot: &str) -> Result<bool> {
+        follow::is_in(origin, snapshot)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<RowBatch> {
+        follow::fetch(&self.path, request).await
+    }
+
+    async fn refresh(&self, objects: &mut Vec<SchemaObject>) -> Result<()> {
+        follow::refresh(&self.path, objects).await
+    }
+
+    async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
+        apply::open(&self.path, work).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

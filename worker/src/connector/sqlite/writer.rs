@@ -49,6 +49,7 @@ pub struct Writer {
     session: Option<Session>,
     stage: Stage,
     rows: u64,
+    snapshot: Option<String>,
 }
 
 impl Writer {
@@ -61,6 +62,7 @@ impl Writer {
             session: None,
             stage: Stage::Idle,
             rows: 0,
+            snapshot: None,
         }
     }
 
@@ -178,6 +180,10 @@ impl TargetWriter for Writer {
         self.rows += self.try_load(batch).await?;
         self.stage = Stage::Loading;
         Ok(())
+    }
+
+    fn note_snapshot(&mut self, snapshot: String) {
+        self.snapshot = Some(snapshot);
     }
 
     async fn prepare(&mut self, loaded: Loaded) -> Result<()> {

@@ -1,0 +1,13 @@
+//! Changes into this engine as a target.
+
+use common::code::Code;
+
+use super::session::Host;
+use crate::connector::{ApplyWork, Error, Result, TargetApplier};
+
+pub async fn open(_host: &Host, _work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
+    Err(Error::permanent(
+        Code::NotBuilt,
+        "following into MySQL and MariaDB as a target",
+    ))
+}

@@ -1,0 +1,19 @@
+//! P0: the source keeps its log from here on, and nothing that was open then is still open. See
+//! DESIGN §6: a position read before a SELECT is no low watermark.
+
+use common::task::TaskResult;
+
+use crate::connector::{Result, SecureWork};
+use crate::meter::Wait;
+use crate::task::{TaskContext, without_bounds};
+
+pub async fn run(ctx: &TaskContext) -> Result<TaskResult> {
+    let source = ctx.source()?;
+    let work = SecureWork {
+        job: ctx.job.uid.clone(),
+        tables: ctx.plan()?.tables.iter().map(without_bounds).collect(),
+        current: ctx.shared.fresh.of(ctx.word.clone()),
+    };
+    let secured = ctx.meter.timed(Wait::Source, source.secure(work)).await?;
+    Ok(TaskResult::Secured(secured))
+}
