@@ -302,6 +302,10 @@ fn outcome(manner: &Manner, directive: &Directive) -> Option<Outcome> {
         Order::Prepare { .. } => Outcome::Prepared(loaded(directive.lease.unit)),
         Order::Commit => Outcome::Committed(directive.lease.epoch),
         Order::Run { task } => Outcome::Task(match task {
+            TaskKind::Secure | TaskKind::Follow { .. } => {
+                unreachable!("the fake workers' jobs don't follow")
+            }
+            TaskKind::Release => TaskResult::Done,
             TaskKind::Inspect { slots } => {
                 assert!(*slots > 0, "the cluster's slots are filled in");
                 TaskResult::Inspected(Box::new(catalog(manner.buckets)))
