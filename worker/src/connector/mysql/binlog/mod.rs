@@ -10,4 +10,15 @@
 //! | `stream`, `events`, `xa` | events to transactions |
 
 pub mod compress;
+pub mod ddl;
+pub mod events;
+pub mod facts;
+pub mod group;
+pub mod gtid;
+pub mod log;
+pub mod position;
 pub mod row;
+pub mod rows;
+pub mod secure;
+pub mod source;
+pub mod stream;
