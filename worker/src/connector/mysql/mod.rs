@@ -12,6 +12,7 @@
 //! | `error` | what a server's code means |
 
 mod apply;
+pub mod binlog;
 mod carry;
 mod columns;
 mod ddl;
