@@ -102,6 +102,7 @@ fn source(proof: SourceProof) -> &'static str {
         SourceProof::Unmoved => "was not written to meanwhile: the copy shows one moment",
         SourceProof::Reread => "was read again and still equal: the copy shows one moment",
         SourceProof::Waived => "may have been written to meanwhile, as allowed",
+        SourceProof::Replayed => "was followed: what was written meanwhile is in the target",
         SourceProof::Open => "not checked for changes",
     }
 }

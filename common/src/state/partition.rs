@@ -185,6 +185,9 @@ impl State {
             Unit::Task(no) => {
                 let job = self.held_task(lease)?;
                 let task = &mut job.tasks[no.0 as usize];
+                if task.has_run_steadily(now) {
+                    task.attempts = 0;
+                }
                 task.attempts = task.attempts.saturating_add(1);
                 let not_before = now.plus(retry::wait_ms(task.attempts, u64::from(no.0)));
                 task.stage = TaskStage::Waiting { not_before };
@@ -205,6 +208,7 @@ impl State {
             ErrorClass::Transient | ErrorClass::Fenced => attempt >= attempts_max,
         };
         if stop {
+            let failure = self.named(lease, failure);
             self.fail(lease.job, failure);
         }
         Ok(Applied::Done)
