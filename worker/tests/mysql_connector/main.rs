@@ -4,6 +4,7 @@ mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]
 mod cut;
+mod follow;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
 mod recovery;
