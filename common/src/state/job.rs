@@ -203,6 +203,9 @@ pub struct Task {
     /// When it was last given out.
     #[serde(default)]
     pub assigned_at: Millis,
+    /// Why it is tried again, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
 }
 
 /// Set and left by `apply` alone, durable in the log.
