@@ -53,6 +53,8 @@ pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
 /// One statement of DDL: all indexes of a table are built in one.
 pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
+/// How long setting up to follow a source waits for the transactions that were open there.
+pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
 
