@@ -70,6 +70,11 @@ codes! {
     SourceFailed = "ST2008", 1, "reading the source failed", "nothing was lost; what was committed stays", "mend the cause and run the same command to resume";
     RuleInvalid = "ST2010", 8, "a rule of the job doesn't fit the source", "nothing was changed", "mend the rules named above; docs/rules.md says what each can do";
     LossNotAccepted = "ST2011", 8, "a column's values would change and that is not accepted", "nothing was changed", "accept it by name with --accept, choose another type, or drop the column in the job file";
+    LogUnusable = "ST2012", 8, "the source's log can't be followed", "nothing was changed", "change what is named above at the source, or copy without following: --no-replay";
+    LogLost = "ST2013", 1, "the source no longer has the changes that are to be read next", "everything up to the recorded position stays at the target; what came after can't be replayed", "keep more of the log at the source, and copy again with --target-mode recreate";
+    SourceOther = "ST2014", 1, "the source is another server than the one that was copied", "everything up to the recorded position stays; nothing of the other server was applied", "make the URL lead to the server that was copied and run `sterna resume`; after a failover copy again with --target-mode recreate";
+    SchemaDrift = "ST2015", 1, "a table of the source was changed while its changes were followed", "everything up to the change stays; the position is kept", "apply the change at the target by hand, or choose --drift apply for added columns and tables, then `sterna resume`";
+    OpenTransaction = "ST2016", 1, "a transaction at the source did not end while following was being set up", "nothing was copied yet", "end the transaction named above and run the same command";
     TargetNotEmpty = "ST3001", 8, "the target already holds tables of these names", "nothing was changed", "name an empty database, or choose --target-mode append, truncate or recreate";
     TargetReadOnly = "ST3002", 8, "the target can't be written to", "nothing was changed", "name a writable target";
     TargetRejected = "ST3003", 1, "the target rejected a statement", "the partition was rolled back; what was committed stays", "mend the cause and run the same command to resume";
@@ -79,6 +84,7 @@ codes! {
     ValueChanged = "ST4001", 1, "the target would have changed a value", "the partition was rolled back; what was committed stays", "see the warning above; exclude the table or mend the value at the source";
     NotRepresentable = "ST4002", 1, "a value can't be written in the target's type", "the partition was rolled back; what was committed stays", "mend the value at the source, or exclude the table";
     RuleFailed = "ST4003", 1, "a rule of the job can't be applied to a row", "the partition was rolled back; what was committed stays", "mend the expression so that it has an answer for that row, or mend the row at the source";
+    ReplayMismatch = "ST4004", 1, "a change of the source doesn't fit the target's rows", "the change was rolled back; everything up to the recorded position stays", "find out who else wrote to the target, mend the row named above, then `sterna resume`";
     Differences = "ST6001", 10, "the target differs from what was read at the source", "rows differ; the source is untouched", "find out who wrote to the target, then run again with --target-mode recreate";
     NotVerified = "ST6002", 11, "the result could not be verified", "the copy is complete but unproven", "run the same command again";
     InDoubt = "ST7001", 14, "a transaction's outcome is unknown", "it is prepared in the target and holds its locks", "see `sterna operator txn list`; run the same command to resolve it";
