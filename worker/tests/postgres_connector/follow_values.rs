@@ -110,6 +110,10 @@ async fn same_cells(form: CellForm) {
             continue;
         };
         let mut expected = read(&source, plan).await;
+        // Another table's trigger writes to it whatever the session's role is.
+        if name == "torture.trg_log" {
+            continue;
+        }
         // Once deleted and inserted; once updated, where there is a column that can be.
         if old.len() == 2 * expected.len() {
             expected.extend(expected.clone());
