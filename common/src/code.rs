@@ -79,6 +79,7 @@ codes! {
     ValueChanged = "ST4001", 1, "the target would have changed a value", "the partition was rolled back; what was committed stays", "see the warning above; exclude the table or mend the value at the source";
     NotRepresentable = "ST4002", 1, "a value can't be written in the target's type", "the partition was rolled back; what was committed stays", "mend the value at the source, or exclude the table";
     RuleFailed = "ST4003", 1, "a rule of the job can't be applied to a row", "the partition was rolled back; what was committed stays", "mend the expression so that it has an answer for that row, or mend the row at the source";
+    ReplayMismatch = "ST4004", 1, "a change doesn't fit the target's rows", "the transaction was rolled back; what was committed stays", "find out who wrote to the target, mend the row named above or start over with --target-mode recreate, then resume";
     Differences = "ST6001", 10, "the target differs from what was read at the source", "rows differ; the source is untouched", "find out who wrote to the target, then run again with --target-mode recreate";
     NotVerified = "ST6002", 11, "the result could not be verified", "the copy is complete but unproven", "run the same command again";
     InDoubt = "ST7001", 14, "a transaction's outcome is unknown", "it is prepared in the target and holds its locks", "see `sterna operator txn list`; run the same command to resolve it";
