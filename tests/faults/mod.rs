@@ -14,7 +14,7 @@ mod network;
 mod outside;
 mod phase;
 mod points;
-mod pool;
+pub mod pool;
 mod processes;
 mod props;
 mod resources;

@@ -2,4 +2,8 @@
 //! whole transactions, each exactly once. `workload` (harness) changes, its auditor watches the
 //! target, the judge compares at the end.
 
+mod drift;
 mod itself;
+pub mod living;
+mod moment;
+mod pairs;
