@@ -340,6 +340,15 @@ impl Living {
         panic!("waited {DONE:?} in vain for {what}: {last:#}");
     }
 
+    /// The same for a job that may have stopped.
+    pub async fn status_when(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let condition = &condition;
+        wait::until(what, DONE, || async {
+            self.status().await.filter(|status| condition(status))
+        })
+        .await
+    }
+
     /// From now on the target shows whole transactions only: the auditor starts.
     pub async fn until_caught_up(&mut self) {
         self.until("catch-up", |status| {
