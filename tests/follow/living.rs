@@ -11,13 +11,14 @@ use crate::faults::pool::{Engine, Server, fresh_name};
 use crate::harness::cluster::Cluster;
 use crate::harness::disk::Disk;
 use crate::harness::lab::Database;
+use crate::harness::mysql9::Mysql9;
 use crate::harness::oracle::values;
 use crate::harness::process::{Finished, Running};
 use crate::harness::proxy::Proxy;
 use crate::harness::wait::secs;
 use crate::harness::workload::audit::{Auditor, Findings};
 use crate::harness::workload::{Options, Tally, Workload, fill, until_arrived};
-use crate::harness::{leftovers, server, wait};
+use crate::harness::{leftovers, postgres, server, wait};
 
 /// The job's name.
 pub const JOB: &str = "living";
@@ -41,6 +42,7 @@ pub struct Set {
     drift: &'static str,
     options: Options,
     before: fn(&Database) -> Vec<&'static str>,
+    durable: bool,
 }
 
 /// A job under way, with everything it has.
@@ -86,6 +88,7 @@ impl Set {
             drift: "stop",
             options: Options::new(1),
             before: |_| Vec::new(),
+            durable: false,
         }
     }
 
@@ -126,6 +129,12 @@ impl Set {
         self
     }
 
+    /// Servers of its own, which lose nothing when the machine does.
+    pub fn durable(mut self) -> Set {
+        self.durable = true;
+        self
+    }
+
     /// Statements at the source before anything starts.
     pub fn before(mut self, statements: fn(&Database) -> Vec<&'static str>) -> Set {
         self.before = statements;
@@ -139,10 +148,14 @@ impl Set {
             true => Some(Disk::mount(&cluster.dir.path().join("disk"))?),
             false => None,
         };
-        let source_server = lend(self.from).await?;
-        let target_server = match &disk {
-            Some(disk) => on_disk(self.to, disk).await,
-            None => lend(self.to).await?,
+        let source_server = match self.durable {
+            true => durable(self.from, true).await,
+            false => lend(self.from).await?,
+        };
+        let target_server = match (&disk, self.durable) {
+            (Some(disk), _) => on_disk(self.to, disk).await,
+            (None, true) => durable(self.to, false).await,
+            (None, false) => lend(self.to).await?,
         };
         let source = database(self.from, source_server.as_ref(), &cluster, "source", None).await;
         let target = database(
@@ -177,7 +190,7 @@ impl Set {
             target,
             to_source: None,
             to_target: None,
-            spoilt: self.target_disk,
+            spoilt: self.target_disk || self.durable,
             disk,
             workload: None,
             auditor: None,
@@ -197,6 +210,14 @@ impl Set {
         workload.until_more(40).await;
         living.workload = Some(workload);
         living.apply(self.drift).await.expect_ok();
+        Some(living)
+    }
+
+    /// Without a workload: the job has caught up with a source at rest, and nobody audits.
+    pub async fn caught_up_quietly(&self) -> Option<Living> {
+        let living = self.stage().await?;
+        living.apply(self.drift).await.expect_ok();
+        living.until_following().await;
         Some(living)
     }
 
@@ -230,6 +251,30 @@ async fn lend(engine: Engine) -> Option<Option<Server>> {
     }
 }
 
+/// A server with durable settings; as a target it keeps no log of its own. None for SQLite.
+pub async fn durable(engine: Engine, is_source: bool) -> Option<Server> {
+    let flushed = "--innodb-flush-log-at-trx-commit=1";
+    match engine {
+        Engine::Mariadb => {
+            let log = if is_source {
+                "--sync-binlog=1"
+            } else {
+                "--skip-log-bin"
+            };
+            let id = if is_source {
+                "--server-id=1"
+            } else {
+                "--server-id=2"
+            };
+            let server = server::Server::start(&[flushed, log, id]).await;
+            Some(Server::Mariadb(server))
+        }
+        Engine::Mysql9 => Mysql9::with(&[flushed, "--sync-binlog=1"]).map(Server::Mysql9),
+        Engine::Sqlite => None,
+        _ => Some(Server::Postgres(postgres::Server::start(&["fsync=on"]))),
+    }
+}
+
 async fn on_disk(engine: Engine, disk: &Disk) -> Option<Server> {
     let place = disk.path().join("server");
     match engine {
@@ -244,9 +289,7 @@ async fn on_disk(engine: Engine, disk: &Disk) -> Option<Server> {
         }
         Engine::Sqlite => None,
         Engine::Mysql9 => panic!("MySQL 9 has a place of its own; don't ask for its disk"),
-        _ => Some(Server::Postgres(
-            crate::harness::postgres::Server::start_in(place, &[]),
-        )),
+        _ => Some(Server::Postgres(postgres::Server::start_in(place, &[]))),
     }
 }
 
@@ -351,11 +394,15 @@ impl Living {
 
     /// From now on the target shows whole transactions only: the auditor starts.
     pub async fn until_caught_up(&mut self) {
+        self.until_following().await;
+        self.auditor = Some(Auditor::start(&self.target));
+    }
+
+    async fn until_following(&self) {
         self.until("catch-up", |status| {
             status["phase"] == "Following" && status["follow"]["caught_up"] == true
         })
         .await;
-        self.auditor = Some(Auditor::start(&self.target));
     }
 
     /// The worker that has the follow task now.

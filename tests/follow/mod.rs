@@ -2,8 +2,10 @@
 //! whole transactions, each exactly once. `workload` (harness) changes, its auditor watches the
 //! target, the judge compares at the end.
 
+mod bench;
 mod drift;
 mod itself;
 pub mod living;
 mod moment;
 mod pairs;
+mod refused;
