@@ -53,8 +53,16 @@ pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
 /// One statement of DDL: all indexes of a table are built in one.
 pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
+/// Looking through the source's log for changes beyond a position; longer means "there may be some".
+pub const COMPARE_LOG_DEADLINE_MS: u64 = 60_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
+/// Of a follow task: a server that is away for five minutes is a night's maintenance, no reason to
+/// stop (the wait between two attempts is at most some ten seconds).
+pub const FOLLOW_ATTEMPTS_MAX: u16 = 35;
+/// A follow task that ran this long before it failed got somewhere: no single wait of one that is
+/// stuck is as long (see [`TRANSFER_DEADLINE_MS`]).
+pub const FOLLOW_STEADY_MS: u64 = 200_000;
 
 /// A worker reports at least this often.
 pub const REPORT_INTERVAL_MS: u64 = 250;

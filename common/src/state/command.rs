@@ -58,6 +58,10 @@ pub enum Command {
         job: JobId,
         intent: Intent,
     },
+    /// A job that follows its source is to end: apply what the log holds, prove the result, let go.
+    Complete {
+        job: JobId,
+    },
     RegisterWorker(WorkerHello),
     /// The worker is gone: every lease it held is free again.
     LoseWorker {

@@ -245,6 +245,7 @@ fn view(state: &State, lost: Option<WorkerId>) -> ClusterView {
     ClusterView {
         now: EVER,
         workers: state.workers().map(|(id, _)| (id, seen(id))).collect(),
+        ..ClusterView::default()
     }
 }
 
