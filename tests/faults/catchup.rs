@@ -145,7 +145,7 @@ impl Cell {
             End::GoesOn => {
                 living.live_on(AFTER).await;
                 let (seen, _) = Box::pin(living.settle()).await;
-                println!("{}: {seen:?}", self.name());
+                println!("{}: {seen}", self.name());
                 Box::pin(living.complete()).await;
             }
             End::Stopped => Box::pin(living.cancel()).await,

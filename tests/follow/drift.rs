@@ -13,7 +13,7 @@ async fn applied(from: Engine, to: Engine) {
     living.workload().add_columns().await;
     living.live_on(150).await;
     let (seen, _) = living.settle().await;
-    println!("drift applied {} to {}: {seen:?}", from.name(), to.name());
+    println!("drift applied {} to {}: {seen}", from.name(), to.name());
     living.complete().await;
 }
 
@@ -33,7 +33,7 @@ async fn stopped(from: Engine, to: Engine) {
     living.cluster.sterna(&["resume", "-j", JOB]).ok().await;
     living.live_on(60).await;
     let (seen, _) = living.settle().await;
-    println!("drift resumed {} to {}: {seen:?}", from.name(), to.name());
+    println!("drift resumed {} to {}: {seen}", from.name(), to.name());
     living.complete().await;
 }
 

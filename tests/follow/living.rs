@@ -2,6 +2,7 @@
 //! that follows it, the auditor at the target, and the judgement at the end. What goes wrong
 //! meanwhile is not its business.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -65,14 +66,27 @@ pub struct Living {
 }
 
 /// What a scene measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub committed: u64,
     pub looks: u64,
     pub unanswered: u64,
-    pub until_caught_up: Duration,
     pub until_arrived: Duration,
     pub wall: Duration,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} transactions, all there {:.1} s after the last; {} looks, {} unanswered; {:.1} s",
+            self.committed,
+            self.until_arrived.as_secs_f64(),
+            self.looks,
+            self.unanswered,
+            self.wall.as_secs_f64()
+        )
+    }
 }
 
 impl Set {
@@ -99,11 +113,6 @@ impl Set {
 
     pub fn seed(mut self, seed: u64) -> Set {
         self.options.seed = seed;
-        self
-    }
-
-    pub fn options(mut self, options: Options) -> Set {
-        self.options = options;
         self
     }
 
@@ -447,7 +456,6 @@ impl Living {
             unanswered: found.unanswered,
             until_arrived,
             wall: self.started.elapsed(),
-            ..Seen::default()
         };
         (seen, tally)
     }

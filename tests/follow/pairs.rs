@@ -14,10 +14,6 @@ fn while_followed() -> u64 {
     }
 }
 
-fn tell(what: &str, from: Engine, to: Engine, seen: &dyn std::fmt::Debug) {
-    println!("{what} {} to {}: {seen:?}", from.name(), to.name());
-}
-
 async fn followed(from: Engine, to: Engine) {
     let Some(mut living) = Set::new(from, to).caught_up().await else {
         return;
@@ -26,7 +22,7 @@ async fn followed(from: Engine, to: Engine) {
     big(&living).await;
     living.live_on(50).await;
     let (seen, tally) = living.settle().await;
-    tell("followed", from, to, &(&seen, &tally.done));
+    println!("{} to {}: {seen}; {:?}", from.name(), to.name(), tally.done);
     living.complete().await;
 }
 
