@@ -55,6 +55,8 @@ pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
 pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 /// Looking through the source's log for changes beyond a position; longer means "there may be some".
 pub const COMPARE_LOG_DEADLINE_MS: u64 = 60_000;
+/// How long setting up to follow a source waits for the transactions that were open there.
+pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
 /// Of a follow task: a server that is away for five minutes is a night's maintenance, no reason to

@@ -2,6 +2,7 @@
 
 #[path = "../support/cut.rs"]
 mod cut;
+mod follow;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 mod recovery;
