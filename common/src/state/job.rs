@@ -203,6 +203,9 @@ pub struct Task {
     /// When it was last given out.
     #[serde(default)]
     pub assigned_at: Millis,
+    /// Why it is tried again, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
 }
 
 /// Set and left by `apply` alone, durable in the log.
@@ -444,8 +447,10 @@ impl Job {
 
     /// Rebuilds what isn't stored.
     pub(crate) fn reindex(&mut self) {
-        let mut index = Index::default();
-        index.layout = self.layout();
+        let mut index = Index {
+            layout: self.layout(),
+            ..Index::default()
+        };
         for (no, partition) in (0u32..).map(PartitionNo).zip(&self.partitions) {
             index.put(no, partition, true);
         }

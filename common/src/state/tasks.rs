@@ -18,6 +18,7 @@ impl Job {
             attempts: 0,
             stage,
             assigned_at: Millis(0),
+            last_failure: None,
         });
     }
 
