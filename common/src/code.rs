@@ -81,6 +81,7 @@ codes! {
     NotTransactional = "ST3004", 8, "a target table's storage engine has no transactions", "nothing was changed", "use InnoDB on the target";
     TargetFull = "ST3005", 1, "the target has no space left", "the partition was rolled back; what was committed stays", "make space and run the same command to resume";
     TargetDiffers = "ST3006", 8, "a table of the target has other columns than planned", "nothing was changed", "choose --target-mode recreate, or mend the table";
+    TargetMissing = "ST3007", 8, "a table that is to be followed is not at the target", "nothing was changed", "copy it first with `sterna clone`, or leave it out with -x";
     ValueChanged = "ST4001", 1, "the target would have changed a value", "the partition was rolled back; what was committed stays", "see the warning above; exclude the table or mend the value at the source";
     NotRepresentable = "ST4002", 1, "a value can't be written in the target's type", "the partition was rolled back; what was committed stays", "mend the value at the source, or exclude the table";
     RuleFailed = "ST4003", 1, "a rule of the job can't be applied to a row", "the partition was rolled back; what was committed stays", "mend the expression so that it has an answer for that row, or mend the row at the source";
