@@ -149,13 +149,7 @@ pub async fn commit_silent(living: &mut Living) -> End {
 
 /// The fault point behind the commit is armed: it is passed by every following.
 pub async fn commit_taken_for_lost(living: &mut Living) -> End {
-    let workers = &living.cluster.workers;
-    until("an answer to be lost", secs(60), || async {
-        let lost = |text: String| text.contains("follow-after-commit");
-        let mut said = workers.iter().map(|w| lost(w.err()) || lost(w.out()));
-        said.any(|lost| lost).then_some(())
-    })
-    .await;
+    living.until_says("follow-after-commit").await;
     End::GoesOn
 }
 

@@ -65,8 +65,8 @@ impl Applier {
     /// the raised fence.
     async fn register(&mut self) -> Result<Marks> {
         let job = &self.work.job;
-        let known = fence::exists(&mut self.session).await?
-            && fence::knows(&mut self.session, job).await?;
+        let known =
+            fence::exists(&mut self.session).await? && fence::knows(&mut self.session, job).await?;
         if !known {
             let what = format!(
                 "{}: the job's fence is gone; the job has ended here",
@@ -132,12 +132,7 @@ impl Applier {
     }
 }
 
-async fn insert(
-    shape: &Shape,
-    session: &mut Session,
-    rows: RowBatch,
-    strict: bool,
-) -> Result<()> {
+async fn insert(shape: &Shape, session: &mut Session, rows: RowBatch, strict: bool) -> Result<()> {
     let wanted = rows.rows() as u64;
     if wanted == 0 {
         return Ok(());

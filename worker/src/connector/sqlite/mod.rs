@@ -264,7 +264,9 @@ impl Connector for Sqlite {
         let buffer = reader::row_buffer(&request.table);
         let mut session = Session::open(&self.path, Role::Source, Access::Read, buffer).await?;
         let wide = is_wide(&mut session).await?;
-        Ok(Box::new(reader::Reader::start(session, request, wide).await?))
+        Ok(Box::new(
+            reader::Reader::start(session, request, wide).await?,
+        ))
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {

@@ -32,7 +32,9 @@ pub async fn alter(
             .map(drop);
     }
     for column in table.copied_columns() {
-        let known = there.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
+        let known = there
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&column.name));
         if known || is_hidden_rowid(column) {
             continue;
         }

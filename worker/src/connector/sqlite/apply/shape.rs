@@ -40,7 +40,11 @@ impl Shape {
             .collect();
         Shape {
             // A key that isn't copied names no row.
-            key: if places.len() == key.len() { places } else { Vec::new() },
+            key: if places.len() == key.len() {
+                places
+            } else {
+                Vec::new()
+            },
             insert,
             names,
             rowid: rowid_name(&plan.target),
@@ -71,12 +75,7 @@ impl Shape {
     }
 
     /// Deletes by key, or whole rows as often as they are listed.
-    pub async fn delete(
-        &self,
-        session: &mut Session,
-        rows: &RowBatch,
-        strict: bool,
-    ) -> Result<()> {
+    pub async fn delete(&self, session: &mut Session, rows: &RowBatch, strict: bool) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -107,7 +106,10 @@ impl Shape {
             let missing = self.find(session, rows, false).await?.unwrap_or_default();
             return Err(self.mismatch(&missing, "is to be updated or deleted and is not there"));
         }
-        session.quick("RELEASE sterna_delete", args([])).await.map(drop)
+        session
+            .quick("RELEASE sterna_delete", args([]))
+            .await
+            .map(drop)
     }
 
     async fn delete_rows(
@@ -176,7 +178,10 @@ impl Shape {
     pub async fn is_there(&self, session: &mut Session, key: &Key) -> Result<bool> {
         let values = self.values_of(key)?;
         let filter = self.filter(&values);
-        let sql = format!("SELECT 1 FROM {} WHERE {filter}", quote(self.insert.table()));
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE {filter}",
+            quote(self.insert.table())
+        );
         Ok(session.row(&sql, bound(values)).await?.is_some())
     }
 
