@@ -151,6 +151,7 @@ impl Admin {
                 .map(|problem| format!("{}: {}", problem.path, problem.message));
             return Err(invalid(Code::JobFile, lines.collect::<Vec<_>>().join("; ")));
         }
+        let spec = Box::new(spec);
         let submit = Command::SubmitJob { uid, spec };
         let applied = self.shared.propose(submit).await?;
         if faults::point(Fault::AdminAfterSubmit).await {

@@ -52,7 +52,7 @@ pub struct WorkerHello {
 pub enum Command {
     SubmitJob {
         uid: JobUid,
-        spec: JobSpec,
+        spec: Box<JobSpec>,
     },
     SetIntent {
         job: JobId,

@@ -447,8 +447,10 @@ impl Job {
 
     /// Rebuilds what isn't stored.
     pub(crate) fn reindex(&mut self) {
-        let mut index = Index::default();
-        index.layout = self.layout();
+        let mut index = Index {
+            layout: self.layout(),
+            ..Index::default()
+        };
         for (no, partition) in (0u32..).map(PartitionNo).zip(&self.partitions) {
             index.put(no, partition, true);
         }

@@ -57,7 +57,7 @@ impl State {
     /// Applies one command at the time of the current entry.
     fn apply(&mut self, command: Command) -> Result<Applied, Rejected> {
         match command {
-            Command::SubmitJob { uid, spec } => self.submit_job(uid, spec),
+            Command::SubmitJob { uid, spec } => self.submit_job(uid, *spec),
             Command::SetIntent { job, intent } => self.set_intent(job, intent),
             Command::Complete { job } => self.complete(job),
             Command::RegisterWorker(hello) => self.register_worker(hello),

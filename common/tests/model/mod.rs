@@ -94,6 +94,7 @@ impl Model {
         let mut spec = JobSpec::new(name, endpoint("sqlite:a"), endpoint("sqlite:b"));
         (self.asked)(&mut spec);
         let uid = JobUid::parse("00000000000000000000000000000001").expect("32 hex digits");
+        let spec = Box::new(spec);
         self.apply(Command::SubmitJob { uid, spec })
     }
 

@@ -7,11 +7,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `books` | fence and ledger |
+//! | `books` | fence, ledger and marks |
 //! | `writer` | the order of a partition's steps |
+//! | `applier` | the order of steps of what follows the source |
 //! | `resolve` | the end of a job |
 //! | `turn` | the session that makes a job's tables, before the fence knows it |
 
+pub mod applier;
 pub mod books;
 pub mod resolve;
 pub mod turn;
@@ -93,6 +95,9 @@ impl Verdict {
 /// A session at a target's server. Every call has a deadline of its own.
 #[async_trait]
 pub trait Server: Send {
+    /// A text literal.
+    fn text(value: &str) -> String;
+
     /// False once a statement was cut off: nothing can be sent any more.
     fn is_alive(&self) -> bool;
 

@@ -8,6 +8,7 @@ mod cut;
 mod mysql9;
 mod recovery;
 mod roundtrip;
+mod rowimage;
 mod schema;
 mod server;
 mod torture;

@@ -177,7 +177,8 @@ pub fn create(database: &str, table: &TableSchema) -> String {
     )
 }
 
-fn column(column: &Column) -> String {
+/// A column as it stands in CREATE TABLE, or after ADD.
+pub fn column(column: &Column) -> String {
     let mut sql = format!("{} {}", ident(&column.name), column.native_type);
     if let Some(charset) = &column.charset {
         sql.push_str(&format!(" CHARACTER SET {charset}"));

@@ -24,7 +24,7 @@ use crate::faults;
 /// Where definitions are run.
 pub struct Target {
     pub session: Session,
-    current: Current,
+    pub current: Current,
     /// An earlier owner of this task was here.
     pub again: bool,
 }
@@ -148,7 +148,13 @@ pub async fn occupied(session: &mut Session, database: &str, table: &str) -> Res
     })
 }
 
-async fn create(at: &mut Target, database: &str, plan: &TablePlan, mode: TargetMode) -> Result<()> {
+/// Makes a table, or finds it as it should be.
+pub async fn create(
+    at: &mut Target,
+    database: &str,
+    plan: &TablePlan,
+    mode: TargetMode,
+) -> Result<()> {
     let table = &plan.target;
     let name = table_name(database, table);
     let home = database_of(database, table);
@@ -220,7 +226,7 @@ async fn compare(session: &mut Session, database: &str, table: &TableSchema) -> 
 }
 
 /// A type without what two servers spell differently: case, and the display width of integers.
-fn bare(native_type: &str) -> String {
+pub fn bare(native_type: &str) -> String {
     let lower = native_type.trim().to_ascii_lowercase();
     let word: String = lower
         .chars()
@@ -243,7 +249,7 @@ fn bare(native_type: &str) -> String {
 }
 
 /// Builds what is missing of a table's indexes, all in one pass over it, then its counter.
-async fn index(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
+pub async fn index(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
     let name = table_name(database, table);
     let sql = format!(
         "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = {} \
@@ -268,7 +274,7 @@ async fn index(at: &mut Target, database: &str, table: &TableSchema) -> Result<(
 }
 
 /// A refused definition, with the table it is about.
-fn about(failed: Failed, table: &TableSchema) -> Error {
+pub fn about(failed: Failed, table: &TableSchema) -> Error {
     let mut error = failed.error;
     let what = &mut error.failure.what;
     *what = format!("table {}: {what}", table.full_name());
@@ -277,7 +283,7 @@ fn about(failed: Failed, table: &TableSchema) -> Error {
 
 /// Adds what is missing of a table's foreign keys. The session has foreign_key_checks off: the
 /// rows are the source's, and a parent may be left out of the job.
-async fn foreign_keys(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
+pub async fn foreign_keys(at: &mut Target, database: &str, table: &TableSchema) -> Result<()> {
     let sql = format!(
         "SELECT constraint_name FROM information_schema.table_constraints WHERE table_schema = {} \
          AND table_name = {} AND constraint_type = 'FOREIGN KEY'",

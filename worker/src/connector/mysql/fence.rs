@@ -1,5 +1,5 @@
-//! Where fence and ledger are: in a database named `sterna` where the rights allow, else as
-//! `sterna_fence` and `sterna_ledger` beside the data. What is in them: `recovery::books`.
+//! Where fence, ledger and marks are: in a database named `sterna` where the rights allow, else as
+//! `sterna_fence`, `sterna_ledger` and `sterna_follow` beside the data. What is in them: `recovery::books`.
 
 use common::code::Code;
 
@@ -11,11 +11,15 @@ use crate::connector::recovery::books::Books;
 
 /// Our database on a target.
 const DATABASE: &str = "sterna";
+/// The ledger's column that the first version hadn't.
+const SNAPSHOT: &str = "snapshot LONGTEXT CHARACTER SET utf8mb4 NULL";
+const DUPLICATE_COLUMN: u16 = 1060;
 
 fn apart() -> Books {
     Books {
         fence: format!("{}.{}", ident(DATABASE), ident("fence")),
         ledger: format!("{}.{}", ident(DATABASE), ident("ledger")),
+        follow: format!("{}.{}", ident(DATABASE), ident("follow")),
         apart: true,
     }
 }
@@ -24,6 +28,7 @@ fn beside(database: &str) -> Books {
     Books {
         fence: format!("{}.{}", ident(database), ident("sterna_fence")),
         ledger: format!("{}.{}", ident(database), ident("sterna_ledger")),
+        follow: format!("{}.{}", ident(database), ident("sterna_follow")),
         apart: false,
     }
 }
@@ -58,6 +63,7 @@ pub async fn ensure(
     current: &Current,
 ) -> Result<Books, Failed> {
     if let Some(books) = find(session, database).await? {
+        complete(&books, session, current).await?;
         return Ok(books);
     }
     let sql = format!("CREATE DATABASE IF NOT EXISTS {}", ident(DATABASE));
@@ -92,21 +98,65 @@ async fn create(books: Books, session: &mut Session, current: &Current) -> Resul
             "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) NOT NULL, part INT UNSIGNED NOT NULL, \
              epoch INT UNSIGNED NOT NULL, row_count BIGINT UNSIGNED NOT NULL, \
              byte_count BIGINT UNSIGNED NOT NULL, digest CHAR(32) NOT NULL, \
-             PRIMARY KEY (job, part)) {options}",
+             {SNAPSHOT}, PRIMARY KEY (job, part)) {options}",
             books.ledger
         ))
         .await?;
+    complete(&books, session, current).await?;
     Ok(books)
+}
+
+/// Makes what bookkeeping of an older version lacks.
+async fn complete(books: &Books, session: &mut Session, current: &Current) -> Result<(), Failed> {
+    if !has_follow(session, books).await? {
+        check(current).await?;
+        session
+            .run(&format!(
+                "CREATE TABLE IF NOT EXISTS {} (job CHAR(32) CHARACTER SET ascii NOT NULL, \
+                 lane INT UNSIGNED NOT NULL, mark LONGTEXT NOT NULL, PRIMARY KEY (job, lane)) \
+                 ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                books.follow
+            ))
+            .await?;
+    }
+    let snapshot = format!("SHOW COLUMNS FROM {} LIKE 'snapshot'", books.ledger);
+    if session.row(&snapshot).await?.is_none() {
+        check(current).await?;
+        let add = format!("ALTER TABLE {} ADD COLUMN {SNAPSHOT}", books.ledger);
+        match session.run(&add).await {
+            // Another job's create task was faster.
+            Err(failed) if failed.number != DUPLICATE_COLUMN => return Err(failed),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn has_follow(session: &mut Session, books: &Books) -> Result<bool, Failed> {
+    let (place, name) = match books.apart {
+        true => (text(DATABASE), text("follow")),
+        false => ("DATABASE()".to_owned(), text("sterna_follow")),
+    };
+    let sql = format!(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = {place} AND \
+         table_name = {name}"
+    );
+    Ok(session.row(&sql).await?.is_some())
 }
 
 /// Drops the tables (and our database) if no other job uses them.
 pub async fn drop(session: &mut Session, books: &Books) -> Result<(), Failed> {
-    let lock = format!("LOCK TABLES {} WRITE, {} WRITE", books.fence, books.ledger);
+    let mut tables = vec![&books.fence, &books.ledger];
+    if has_follow(session, books).await? {
+        tables.push(&books.follow);
+    }
+    let locks: Vec<String> = tables.iter().map(|name| format!("{name} WRITE")).collect();
+    let lock = format!("LOCK TABLES {}", locks.join(", "));
     // Another job's prepared transactions hold these tables: then it isn't ours to drop them.
     if session.run(&lock).await.is_err() {
         return Ok(());
     }
-    let dropped = drop_if_empty(session, books).await;
+    let dropped = drop_if_empty(session, &tables).await;
     session.run("UNLOCK TABLES").await?;
     if !dropped? || !books.apart {
         return Ok(());
@@ -123,16 +173,16 @@ pub async fn drop(session: &mut Session, books: &Books) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn drop_if_empty(session: &mut Session, books: &Books) -> Result<bool, Failed> {
-    let sql = format!(
-        "SELECT (SELECT COUNT(*) FROM {}) + (SELECT COUNT(*) FROM {})",
-        books.fence, books.ledger
-    );
-    if session.cell(&sql).await?.as_deref() != Some("0") {
-        return Ok(false);
+async fn drop_if_empty(session: &mut Session, tables: &[&String]) -> Result<bool, Failed> {
+    for table in tables {
+        let count = format!("SELECT COUNT(*) FROM {table}");
+        if session.cell(&count).await?.as_deref() != Some("0") {
+            return Ok(false);
+        }
     }
+    let names: Vec<&str> = tables.iter().map(|name| name.as_str()).collect();
     session
-        .run(&format!("DROP TABLE {}, {}", books.fence, books.ledger))
+        .run(&format!("DROP TABLE {}", names.join(", ")))
         .await?;
     Ok(true)
 }

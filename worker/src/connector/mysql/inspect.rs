@@ -129,7 +129,7 @@ async fn names(session: &mut Session, database: &str) -> Result<Vec<TableSchema>
     let rows = session.rows(&sql).await?;
     let names = rows.into_iter().filter_map(|row| row.into_iter().next()?);
     Ok(names
-        .filter(|name| name != "sterna_fence" && name != "sterna_ledger")
+        .filter(|name| !["sterna_fence", "sterna_ledger", "sterna_follow"].contains(&name.as_str()))
         .map(|name| empty_table(&name))
         .collect())
 }
@@ -160,7 +160,7 @@ async fn tables(
         "SELECT table_name, table_rows, data_length, auto_increment, engine, table_collation, \
          table_comment, table_type FROM information_schema.tables WHERE table_schema = {} AND table_type IN \
          ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name NOT IN ('sterna_fence', \
-         'sterna_ledger') ORDER BY table_name",
+         'sterna_ledger', 'sterna_follow') ORDER BY table_name",
         text(database)
     );
     let rows = session.rows(&sql).await?;

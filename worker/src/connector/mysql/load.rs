@@ -134,6 +134,30 @@ impl Load {
         ran
     }
 
+    /// As [`Load::run`], for few rows: one statement, where one can say it.
+    pub async fn run_few(&self, session: &mut Session, batch: RowBatch) -> Result<()> {
+        if self.strangers(&batch, 0, batch.rows()) > 0 || batch.columns() != self.fields.len() {
+            return self.run(session, batch).await;
+        }
+        self.look(&batch)?;
+        self.run_insert(session, &batch).await
+    }
+
+    /// `column = value` of an UPDATE, for the copied column `at`.
+    pub fn assignment(&self, at: usize, cell: Option<&[u8]>) -> Result<String> {
+        let Some(field) = self.fields.get(at) else {
+            let what = format!("table {} has no copied column {at}", self.table);
+            return Err(Error::permanent(Code::Internal, what));
+        };
+        if let Some(why) = cell.and_then(|cell| field.guard.objection(cell)) {
+            let what = format!("{}.{} = {}: {why}", self.table, field.name, shown(cell));
+            return Err(Error::permanent(Code::ValueChanged, what));
+        }
+        let mut sql = format!("{} = ", ident(&field.name));
+        literal(cell, field, &mut sql);
+        Ok(sql)
+    }
+
     /// Finds the first cell that the server would change without a word.
     fn look(&self, batch: &RowBatch) -> Result<()> {
         if self.fields.iter().all(|field| field.guard == Guard::None) {
@@ -331,7 +355,7 @@ impl Load {
 }
 
 /// A value as an error shows it.
-fn shown(cell: Option<&[u8]>) -> String {
+pub fn shown(cell: Option<&[u8]>) -> String {
     let Some(cell) = cell else {
         return "NULL".to_owned();
     };

@@ -244,6 +244,28 @@ impl Session {
         Ok(done)
     }
 
+    /// Several statements in one go, none of which gives rows. The first that fails ends them.
+    pub async fn run_all(&mut self, sql: &str, deadline_ms: u64) -> Result<Vec<Done>, Failed> {
+        let conn = self.conn()?;
+        let ran = timeout(Duration::from_millis(deadline_ms), async {
+            let mut result = conn.query_iter(sql).await?;
+            let mut all = Vec::new();
+            loop {
+                all.push(Done {
+                    affected: result.affected_rows(),
+                    warnings: result.warnings(),
+                });
+                if result.is_empty() {
+                    result.drop_result().await?;
+                    return Ok(all);
+                }
+                result.next().await?;
+            }
+        })
+        .await;
+        self.answered(ran, sql)
+    }
+
     /// Starts a statement whose rows are then fetched by [`Session::next_row`].
     pub async fn start(&mut self, sql: &str) -> Result<(), Failed> {
         let conn = self.conn()?;
@@ -306,6 +328,14 @@ impl Session {
             taken.ok_or_else(|| mysql_async::Error::from(std::io::Error::other("read twice")))
         });
         Ok(())
+    }
+
+    /// The connection itself, for what isn't a statement.
+    pub fn into_conn(mut self) -> Result<Conn, Failed> {
+        self.conn()?;
+        self.conn
+            .take()
+            .ok_or_else(|| Failed::late(&self.name, "nothing"))
     }
 
     /// False once a statement was cut off: nothing can be sent any more.

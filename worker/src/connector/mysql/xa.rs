@@ -85,6 +85,10 @@ pub async fn list(session: &mut Session) -> Result<Vec<TxnId>, Failed> {
 
 #[async_trait]
 impl Server for Session {
+    fn text(value: &str) -> String {
+        quote::text(value)
+    }
+
     fn is_alive(&self) -> bool {
         Session::is_alive(self)
     }

@@ -102,7 +102,7 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 /// Undoes COPY's escapes.
-fn unescape(cell: &[u8], out: &mut Vec<u8>) {
+pub fn unescape(cell: &[u8], out: &mut Vec<u8>) {
     let mut rest = cell;
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         out.extend_from_slice(&rest[..at]);

@@ -108,7 +108,8 @@ pub fn create(table: &TablePlan, default_schema: &str) -> String {
     statements.join(";\n")
 }
 
-fn column_item(column: &Column) -> String {
+/// A column as it stands in CREATE TABLE, or after ADD COLUMN.
+pub fn column_item(column: &Column) -> String {
     let mut sql = format!("{} {}", ident(&column.name), column.native_type);
     if let Some(collation) = &column.collation {
         sql.push_str(&format!(" COLLATE {collation}"));

@@ -266,7 +266,7 @@ fn in_key(table: &TableSchema, column: &common::schema::Column) -> bool {
 }
 
 /// A type as `format_type` spells it.
-fn bare(native_type: &str) -> String {
+pub fn bare(native_type: &str) -> String {
     let lower = native_type.trim().replace(", ", ",");
     let word_end = lower
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -297,7 +297,7 @@ fn bare(native_type: &str) -> String {
 
 /// Builds what is missing of a table's indexes, joins them to those of its parent and its
 /// partitions, then sets the sequence of a table that came from another engine.
-async fn index(at: &mut Target, plan: &TablePlan, tables: &[TablePlan]) -> Result<()> {
+pub async fn index(at: &mut Target, plan: &TablePlan, tables: &[TablePlan]) -> Result<()> {
     let table = &plan.target;
     let name = ddl::name(table, &at.schema);
     let sql = format!(
@@ -340,7 +340,7 @@ async fn attach_index(at: &mut Target, attach: &str) -> Result<()> {
 }
 
 /// Adds what is missing of a table's foreign keys.
-async fn foreign_keys(at: &mut Target, plan: &TablePlan) -> Result<()> {
+pub async fn foreign_keys(at: &mut Target, plan: &TablePlan) -> Result<()> {
     let name = ddl::name(&plan.target, &at.schema);
     let sql = format!(
         "SELECT conname::text FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conrelid = \

@@ -1,5 +1,5 @@
-//! Where fence and ledger are: in a schema named `sterna` where the rights allow, else as
-//! `sterna_fence` and `sterna_ledger` in the default schema. What is in them: `recovery::books`.
+//! Where fence, ledger and marks are: in a schema named `sterna` where the rights allow, else as
+//! `sterna_fence`, `sterna_ledger` and `sterna_follow` in the default schema. What is in them: `recovery::books`.
 
 use common::code::Code;
 
@@ -14,11 +14,13 @@ pub const SCHEMA: &str = "sterna";
 /// Our tables where we may not have a schema.
 pub const FENCE_BESIDE: &str = "sterna_fence";
 pub const LEDGER_BESIDE: &str = "sterna_ledger";
+pub const FOLLOW_BESIDE: &str = "sterna_follow";
 
 fn apart() -> Books {
     Books {
         fence: qualified(SCHEMA, "fence"),
         ledger: qualified(SCHEMA, "ledger"),
+        follow: qualified(SCHEMA, "follow"),
         apart: true,
     }
 }
@@ -27,6 +29,7 @@ fn beside(schema: &str) -> Books {
     Books {
         fence: qualified(schema, FENCE_BESIDE),
         ledger: qualified(schema, LEDGER_BESIDE),
+        follow: qualified(schema, FOLLOW_BESIDE),
         apart: false,
     }
 }
@@ -70,6 +73,7 @@ pub async fn ensure(
     current: &Current,
 ) -> Result<Books, Failed> {
     if let Some(books) = find(session, host).await? {
+        complete(&books, session, current).await?;
         return Ok(books);
     }
     let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", ident(SCHEMA));
@@ -108,22 +112,58 @@ async fn create(books: Books, session: &mut Session, current: &Current) -> Resul
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, part bigint NOT NULL, \
              epoch bigint NOT NULL, row_count bigint NOT NULL, byte_count bigint NOT NULL, \
-             digest text NOT NULL, PRIMARY KEY (job, part))",
+             digest text NOT NULL, snapshot text, PRIMARY KEY (job, part))",
             books.ledger
         ))
         .await?;
+    complete(&books, session, current).await?;
     Ok(books)
+}
+
+/// Makes what bookkeeping of an older version lacks.
+async fn complete(books: &Books, session: &mut Session, current: &Current) -> Result<(), Failed> {
+    let lacks = format!(
+        "SELECT (to_regclass({}) IS NULL)::text, (NOT EXISTS (SELECT FROM pg_catalog.pg_attribute \
+         WHERE attrelid = to_regclass({}) AND attname = 'snapshot' AND NOT attisdropped))::text",
+        text(&books.follow),
+        text(&books.ledger)
+    );
+    let lacks = session.row(&lacks).await?.unwrap_or_default();
+    let is_true = |at: usize| lacks.get(at) == Some(&Some("true".to_owned()));
+    if is_true(0) {
+        check(current).await?;
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {} (job text NOT NULL, lane bigint NOT NULL, \
+             mark text NOT NULL, PRIMARY KEY (job, lane))",
+            books.follow
+        );
+        session.run(&create).await?;
+    }
+    if is_true(1) {
+        check(current).await?;
+        let add = format!(
+            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS snapshot text",
+            books.ledger
+        );
+        session.run(&add).await?;
+    }
+    Ok(())
 }
 
 /// Drops the tables (and our schema) if no other job uses them.
 pub async fn drop(session: &mut Session, books: &Books) -> Result<(), Failed> {
+    let follow = format!("SELECT to_regclass({})::text", text(&books.follow));
+    let mut tables = vec![books.fence.as_str(), books.ledger.as_str()];
+    if session.cell(&follow).await?.is_some() {
+        tables.push(&books.follow);
+    }
     let lock = format!(
-        "BEGIN; LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE",
-        books.fence, books.ledger
+        "BEGIN; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+        tables.join(", ")
     );
     // Another job's prepared transactions hold these tables: then it isn't ours to drop them.
     let dropped = match session.run(&lock).await {
-        Ok(_) => drop_if_empty(session, books).await,
+        Ok(_) => drop_if_empty(session, &tables).await,
         Err(_) => Ok(false),
     };
     match dropped {
@@ -139,16 +179,15 @@ pub async fn drop(session: &mut Session, books: &Books) -> Result<(), Failed> {
 }
 
 /// False: another job uses them. An error: we may not drop them.
-async fn drop_if_empty(session: &mut Session, books: &Books) -> Result<bool, Failed> {
-    let sql = format!(
-        "SELECT (SELECT count(*) FROM {}) + (SELECT count(*) FROM {})",
-        books.fence, books.ledger
-    );
-    if session.cell(&sql).await?.as_deref() != Some("0") {
-        return Ok(false);
+async fn drop_if_empty(session: &mut Session, tables: &[&str]) -> Result<bool, Failed> {
+    for table in tables {
+        let count = format!("SELECT count(*) FROM {table}");
+        if session.cell(&count).await?.as_deref() != Some("0") {
+            return Ok(false);
+        }
     }
     session
-        .run(&format!("DROP TABLE {}, {}", books.fence, books.ledger))
+        .run(&format!("DROP TABLE {}", tables.join(", ")))
         .await?;
     Ok(true)
 }

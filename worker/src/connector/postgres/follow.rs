@@ -53,8 +53,8 @@ pub async fn log_state(host: &Host, job: &JobUid, position: &Position) -> Result
     let mut session = host.open(Role::Source, Purpose::Read).await?;
     let slot = slot::name(job);
     let sql = format!(
-        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, (SELECT greatest(safe_wal_size, \
-         0)::text FROM pg_catalog.pg_replication_slots WHERE slot_name = {})",
+        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, (SELECT CASE WHEN \
+         safe_wal_size < 0 THEN 0 ELSE safe_wal_size END::text FROM pg_catalog.pg_replication_slots WHERE slot_name = {})",
         text(&slot)
     );
     let row = session.row(&sql).await?.unwrap_or_default();

@@ -76,7 +76,7 @@ pub fn relations() -> String {
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_am am ON am.oid = c.relam LEFT JOIN pg_class t ON t.oid = c.reltoastrelid \
          WHERE c.relkind IN ('r', 'p') AND {SCHEMAS} AND c.relname NOT IN ('sterna_fence', \
-         'sterna_ledger') AND {} ORDER BY n.nspname <> current_schema(), n.nspname, c.relname",
+         'sterna_ledger', 'sterna_follow') AND {} ORDER BY n.nspname <> current_schema(), n.nspname, c.relname",
         options("c.reloptions", ""),
         options("t.reloptions", "toast."),
         own("pg_class", "c.oid")

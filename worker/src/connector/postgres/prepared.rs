@@ -58,6 +58,10 @@ impl From<Failed> for recovery::Failed {
 
 #[async_trait]
 impl Server for Session {
+    fn text(value: &str) -> String {
+        text(value)
+    }
+
     fn is_alive(&self) -> bool {
         Session::is_alive(self)
     }

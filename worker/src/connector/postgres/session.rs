@@ -8,8 +8,8 @@ use bytes::Bytes;
 use common::code::Code;
 use common::job::Endpoint;
 use common::limits;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, ValueRef};
@@ -271,6 +271,15 @@ impl Session {
         let deadline = Duration::from_millis(deadline_ms);
         let ran = timeout(deadline, vouched(sql).execute(conn)).await;
         Ok(self.answered(ran, sql)?.rows_affected())
+    }
+
+    /// Several statements in one go; the rows each of them affected. The first that fails ends them.
+    pub async fn run_all(&mut self, sql: &str, deadline_ms: u64) -> Result<Vec<u64>, Failed> {
+        let conn = self.conn()?;
+        let each = vouched(sql).execute_many(conn);
+        let each = each.map(|done| done.map(|done| done.rows_affected()));
+        let ran = timeout(Duration::from_millis(deadline_ms), each.try_collect()).await;
+        self.answered(ran, sql)
     }
 
     /// All rows of a short answer as text.

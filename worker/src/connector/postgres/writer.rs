@@ -23,16 +23,16 @@ use crate::connector::recovery::{Server, Verdict};
 use crate::connector::{Error, Result, Role};
 
 /// Into which table, and how.
-struct Load {
-    table: String,
+pub struct Load {
+    pub table: String,
     /// Quoted, with its schema.
-    relation: String,
-    fields: Vec<Field>,
+    pub relation: String,
+    pub fields: Vec<Field>,
     copy: String,
 }
 
 impl Load {
-    fn new(host: &Host, plan: &TablePlan) -> Load {
+    pub fn new(host: &Host, plan: &TablePlan) -> Load {
         let rows = plan.rows().copied_columns();
         let fields: Vec<Field> = plan
             .target
@@ -77,7 +77,7 @@ impl Load {
     }
 
     /// Loads the batch, all of it or an error.
-    async fn run(&self, session: &mut Session, batch: &RowBatch) -> Result<()> {
+    pub async fn run(&self, session: &mut Session, batch: &RowBatch) -> Result<()> {
         if batch.columns() != self.fields.len() {
             let (given, wanted) = (batch.columns(), self.fields.len());
             let what = format!("table {}: {given} cells for {wanted} columns", self.table);

@@ -1,5 +1,5 @@
-//! Fence and ledger: the two tables Sterna keeps in the target, where the engine's own `fence` file
-//! found or made them. The SQL here is every engine's.
+//! Fence, ledger and follow: the tables Sterna keeps in the target, where the engine's own `fence`
+//! file found or made them. The SQL here is every engine's.
 //!
 //! The fence row says which epoch may write; it is raised only after everything older has ended,
 //! and *modified* by every transaction as it prepares: MariaDB releases share locks at XA PREPARE
@@ -16,11 +16,13 @@ use super::{Answer, Refusal, Server, SessionId};
 use crate::connector::{Error, Result};
 use crate::faults;
 
-/// Where the two tables are, as quoted names.
+/// Where the tables are, as quoted names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Books {
     pub fence: String,
     pub ledger: String,
+    /// How far changes are applied; missing in bookkeeping that an older version made.
+    pub follow: String,
     /// They are in a database or schema of their own.
     pub apart: bool,
 }
@@ -174,6 +176,7 @@ impl Books {
         server: &mut S,
         txn: &TxnId,
         loaded: &Loaded,
+        snapshot: Option<&str>,
     ) -> Result<()> {
         faults::point(Fault::TargetBeforeBooks).await?;
         let (job, unit) = (&txn.job, txn.partition.to_string());
@@ -190,9 +193,14 @@ impl Books {
             let holder = self.holder(server, job, &unit).await?;
             return Err(holder.map_or_else(gone, |held| Error::fenced(held.epoch, txn.epoch)));
         }
+        // Bookkeeping of an older version has no such column, and its jobs no snapshots.
+        let (column, value) = match snapshot {
+            Some(snapshot) => (", snapshot", format!(", {}", S::text(snapshot))),
+            None => ("", String::new()),
+        };
         let insert = format!(
-            "INSERT INTO {} (job, part, epoch, row_count, byte_count, digest) VALUES \
-             ('{job}', {}, {}, {}, {}, '{:032x}')",
+            "INSERT INTO {} (job, part, epoch, row_count, byte_count, digest{column}) VALUES \
+             ('{job}', {}, {}, {}, {}, '{:032x}'{value})",
             self.ledger,
             txn.partition.0,
             txn.epoch.0,
@@ -209,9 +217,13 @@ impl Books {
 
     /// Removes everything of `job`, and the tables if no other job uses them.
     pub async fn forget<S: Server>(&self, server: &mut S, job: &JobUid) -> Answer<()> {
-        for table in [&self.ledger, &self.fence] {
+        // The fence before the marks: no transaction that writes one can commit after it.
+        for table in [&self.ledger, &self.fence, &self.follow] {
             let sql = format!("DELETE FROM {table} WHERE job = '{job}'");
-            server.execute(&sql).await?;
+            match server.execute(&sql).await {
+                Err(failed) if failed.refusal != Some(Refusal::NoSuchTable) => return Err(failed),
+                _ => {}
+            }
         }
         server.drop_books(self).await
     }

@@ -151,7 +151,8 @@ impl<L: Loader> TargetWriter for Writer<L> {
             return Err(gone());
         };
         self.loader.check(session).await?;
-        books.write(session, &self.txn, &loaded).await?;
+        let snapshot = self.snapshot.as_deref();
+        books.write(session, &self.txn, &loaded, snapshot).await?;
         self.loader.prepare(session, &self.txn).await?;
         self.stage = Stage::Prepared;
         Ok(())

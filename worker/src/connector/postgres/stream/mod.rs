@@ -65,6 +65,8 @@ pub struct Stream {
     is_news: bool,
     after: u64,
     heard: Instant,
+    /// When the last event was passed on.
+    told: Instant,
 }
 
 /// What a relation of the log is to us.
@@ -126,6 +128,7 @@ pub async fn open(host: &Host, request: StreamRequest) -> Result<Box<dyn ChangeS
         is_news: false,
         after,
         heard: Instant::now(),
+        told: Instant::now(),
     }))
 }
 
@@ -134,7 +137,12 @@ impl ChangeStream for Stream {
     async fn next(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                self.told = Instant::now();
                 return Ok(event);
+            }
+            // Keepalives of a server that waits to hear more from us come more often than that.
+            if self.open.is_none() && self.told.elapsed() >= QUIET {
+                return Ok(self.idle());
             }
             let wait = match self.is_news && self.open.is_none() {
                 true => AT_END,
@@ -148,9 +156,7 @@ impl ChangeStream for Stream {
                 None => {
                     self.is_there().await?;
                     if self.open.is_none() {
-                        self.is_news = false;
-                        let position = place::position(self.position);
-                        return Ok(Event::Idle { position });
+                        return Ok(self.idle());
                     }
                 }
             }
@@ -193,6 +199,13 @@ impl Stream {
             _ => {}
         }
         Ok(())
+    }
+
+    fn idle(&mut self) -> Event {
+        self.is_news = false;
+        self.told = Instant::now();
+        let position = place::position(self.position);
+        Event::Idle { position }
     }
 
     fn moved(&mut self, to: u64) {
