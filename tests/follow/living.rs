@@ -109,6 +109,11 @@ impl Set {
         self
     }
 
+    pub fn workers(mut self, count: usize) -> Set {
+        self.workers = count;
+        self
+    }
+
     pub fn seed(mut self, seed: u64) -> Set {
         self.options.seed = seed;
         self
@@ -119,7 +124,7 @@ impl Set {
         self
     }
 
-    /// A fault of every worker, as STERNA_FAULT takes it.
+    /// A fault of one worker, as STERNA_FAULT takes it.
     pub fn armed(mut self, worker: &str, fault: &str) -> Set {
         self.armed.push((worker.to_owned(), fault.to_owned()));
         self
