@@ -79,8 +79,6 @@ pub const FOLLOW_ATTEMPTS_MAX: u16 = 35;
 /// stuck is as long (see [`TRANSFER_DEADLINE_MS`]).
 pub const FOLLOW_STEADY_MS: u64 = 200_000;
 
-/// How long securing a source waits for the transactions that were open when it began.
-pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
 /// A binary log that has nothing new says so this often: how long an idle end stays unnoticed.
 pub const LOG_HEARTBEAT_MS: u64 = 250;
 /// A log stream that is silent for this long, heartbeats included, is cut and opened again. A
