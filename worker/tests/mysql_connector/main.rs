@@ -1,11 +1,14 @@
 //! The MySQL connector against a private MariaDB and a private MySQL 9.
 
+mod apply;
 mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]
 mod cut;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
+#[path = "../support/net.rs"]
+mod net;
 mod recovery;
 mod roundtrip;
 mod schema;

@@ -16,10 +16,10 @@ const SQL: &str = concat!(
 );
 
 /// The databases have fixed names: one test at a time.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Loads the torture database (and a second one with a hostile name) into a server.
-fn load(port: u16) {
+pub fn load(port: u16) {
     let sql = std::fs::File::open(SQL).expect("the torture database");
     let loaded = Command::new("mariadb")
         .args(["--no-defaults", "-h127.0.0.1", "-uroot"])
