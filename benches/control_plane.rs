@@ -296,7 +296,7 @@ fn loaded(no: PartitionNo) -> Loaded {
 
 fn result(task: &TaskKind, partitions: u32) -> TaskResult {
     match task {
-        TaskKind::Secure | TaskKind::Follow { .. } => {
+        TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Compare { .. } => {
             unreachable!("the benchmark's job doesn't follow")
         }
         TaskKind::Release => TaskResult::Done,

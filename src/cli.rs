@@ -6,7 +6,7 @@ mod texts;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::job::{CloneArgs, JobArgs, Mode, PlanArgs, ProgressMode, Verify};
+pub use self::job::{CloneArgs, Drift, FollowArgs, JobArgs, Mode, PlanArgs, ProgressMode, Verify};
 use self::texts::EXAMPLES;
 pub use self::texts::EXIT_CODES;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +65,8 @@ pub enum Output {
 pub enum Command {
     /// Copy a database and prove the copy, without a cluster
     Clone(CloneArgs),
+    /// Apply a source's changes to a target that holds its rows already, without a cluster
+    Follow(FollowArgs),
     /// Show what a migration would do, value by value: nothing is changed
     Plan(PlanArgs),
     /// Show it on sample data: a cluster on this machine, two kills, a proof
@@ -87,6 +89,8 @@ pub enum Command {
     Pause(JobArg),
     /// Go on with a paused or failed job
     Resume(JobArg),
+    /// End a job that follows its source: apply what the log holds, prove the result, let go
+    Complete(JobArg),
     /// End a job: roll back what is undecided, keep what is committed
     Cancel(JobArg),
     /// For those who run the cluster
@@ -240,7 +244,10 @@ A job file, TOML (YAML and JSON are read too):
   mode = \"require-empty\"                      # append, truncate, recreate
   [tables]
   include = [\"*\"]
-  exclude = [\"*_tmp\"]")]
+  exclude = [\"*_tmp\"]
+  [follow]
+  mode = \"live\"                               # auto, off, point-in-time
+  drift = \"stop\"                              # apply")]
 pub struct ApplyArgs {
     /// The job file: .toml, .yaml, .yml or .json
     #[arg(short, long, value_name = "FILE")]
@@ -279,7 +286,7 @@ Example:
 pub struct WaitArgs {
     #[command(flatten)]
     pub job: JobArg,
-    /// Checking, Planning, Creating, Copying, Indexing, Verifying, Completed, Failed or Cancelled
+    /// Checking, Planning, Creating, Copying, Indexing, Following, Verifying, Completed, Failed or Cancelled
     #[arg(long = "for", value_name = "PHASE", default_value = "Completed")]
     #[arg(value_parser = parse_phase)]
     pub phase: common::state::Phase,

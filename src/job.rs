@@ -1,16 +1,22 @@
 //! From the arguments of `clone` and `plan`, or their job file, to a job: its passwords aside.
 
+use common::change::{DriftMode, FollowMode};
 use common::code::{Code, Failure};
 use common::job::{Endpoint, JobSpec, SecretRef, TargetMode, VerifyMode};
 use worker::secret::Secrets;
 
-use crate::cli::{JobArgs, Mode, Verify};
+use crate::cli::{Drift, JobArgs, Mode, Verify};
 use crate::endpoint::{self, Taken};
 use crate::error::Result;
 use crate::files;
 
 /// The job that the arguments ask for, and the passwords that were given to this process.
 pub fn asked(args: &JobArgs) -> Result<(JobSpec, Secrets)> {
+    asked_from(args, None)
+}
+
+/// As [`asked`]; with a position nothing is copied, changes are followed from there.
+pub fn asked_from(args: &JobArgs, from: Option<&str>) -> Result<(JobSpec, Secrets)> {
     let mut secrets = Secrets::default();
     let mut spec = match (&args.file, &args.source, &args.target) {
         (Some(file), _, _) => from_file(file, &mut secrets)?,
@@ -21,6 +27,11 @@ pub fn asked(args: &JobArgs) -> Result<(JobSpec, Secrets)> {
         }
     };
     add_options(args, &mut spec);
+    if let Some(from) = from {
+        spec.from = Some(from.to_owned());
+        spec.follow = FollowMode::Live;
+        spec.target_mode = TargetMode::Append;
+    }
     let problems = spec.problems();
     if problems.is_empty() {
         return Ok((spec, secrets));
@@ -67,6 +78,17 @@ fn add_options(args: &JobArgs, spec: &mut JobSpec) {
     spec.schema_map.extend(args.schemas.iter().cloned());
     spec.large_objects |= args.large_objects;
     spec.allow_changing_source |= args.allow_changing_source;
+    if args.follow {
+        spec.follow = FollowMode::Live;
+    }
+    if args.no_replay {
+        spec.follow = FollowMode::Off;
+    }
+    match args.drift {
+        None => {}
+        Some(Drift::Stop) => spec.drift = DriftMode::Stop,
+        Some(Drift::Apply) => spec.drift = DriftMode::Apply,
+    }
     match args.target_mode {
         None => {}
         Some(Mode::RequireEmpty) => spec.target_mode = TargetMode::RequireEmpty,

@@ -7,6 +7,7 @@ mod embedded;
 mod endpoint;
 mod error;
 mod files;
+mod following;
 mod job;
 mod output;
 mod progress;

@@ -9,6 +9,7 @@ use common::state::SourceProof;
 use common::status::{JobStatus, TableStatus};
 use serde_json::json;
 
+use crate::following;
 use crate::output;
 
 /// The report for people.
@@ -19,7 +20,7 @@ pub fn text(status: &JobStatus, verify: VerifyMode) -> String {
             output::count(table.rows_copied),
             output::bytes(table.bytes_copied),
             table.partitions.to_string(),
-            if table.verified { "yes" } else { "no" }.to_owned(),
+            verified(table).to_owned(),
             table.cut.as_ref().map_or_else(String::new, Cut::to_string),
         ]
     });
@@ -38,6 +39,9 @@ pub fn text(status: &JobStatus, verify: VerifyMode) -> String {
         sum.push_str(&format!(" ({} rows/s)", output::short(rate)));
     }
     lines.push(sum);
+    if let Some(position) = following::stands_for(status) {
+        lines.push(format!("position  target = source as of {position}"));
+    }
     lines.push(format!("target    {}", proof(status, verify)));
     lines.push(format!("source    {}", source(status.source_proof)));
     if status.partitions.redone > 0 {
@@ -78,10 +82,19 @@ pub fn json(status: &JobStatus, verify: VerifyMode) -> serde_json::Value {
         "verified": status.verified,
         "proof": proof(status, verify),
         "source_proof": status.source_proof,
+        "position": following::stands_for(status),
         "losses_accepted": accepted(status),
         "notes": status.notes,
     });
     value
+}
+
+fn verified(table: &TableStatus) -> &'static str {
+    match (table.verified, table.written_since) {
+        (true, _) => "yes",
+        (false, true) => "written since",
+        (false, false) => "no",
+    }
 }
 
 fn took(status: &JobStatus) -> Duration {
@@ -92,6 +105,10 @@ fn took(status: &JobStatus) -> Duration {
 fn proof(status: &JobStatus, verify: VerifyMode) -> &'static str {
     match (status.verified, verify) {
         (true, _) => "verified: every row was read back and is equal to the source's",
+        (false, _) if status.tables.iter().any(|table| table.written_since) => {
+            "NOT verified where the source was written to since (see the notes); `sterna verify` is \
+             not built yet"
+        }
         (false, VerifyMode::None) => "NOT verified, as asked",
         (false, VerifyMode::Full) => "NOT verified",
     }
@@ -102,6 +119,7 @@ fn source(proof: SourceProof) -> &'static str {
         SourceProof::Unmoved => "was not written to meanwhile: the copy shows one moment",
         SourceProof::Reread => "was read again and still equal: the copy shows one moment",
         SourceProof::Waived => "may have been written to meanwhile, as allowed",
+        SourceProof::Replayed => "was followed: what was written meanwhile is in the target",
         SourceProof::Open => "not checked for changes",
     }
 }

@@ -10,6 +10,7 @@ mod clone;
 mod cluster;
 mod coercion;
 mod faults;
+mod follow;
 mod harness;
 mod memory;
 mod pairs;

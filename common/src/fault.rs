@@ -57,6 +57,10 @@ faults! {
     CreateAfterBooks = "create-after-books": "Fence and ledger are there, no table is.";
     CreateMidway = "create-midway": "Some tables are made.";
     IndexMidway = "index-midway": "Some of a table's indexes are made (MySQL: all but its full-text ones at once).";
+    FollowBeforeApply = "follow-before-apply": "Changes are gathered, none is at the target.";
+    FollowAfterApply = "follow-after-apply": "Changes are in the target's open transaction, the mark is not.";
+    FollowBeforeCommit = "follow-before-commit": "Changes are applied, their transaction is not committed.";
+    FollowAfterCommit = "follow-after-commit": "Changes and mark are committed, the worker doesn't know.";
     ForeignKeysMidway = "foreign-keys-midway": "Some of a table's foreign keys are made (MySQL makes them all at once, SQLite with the table: never passed).";
     ObjectsMidway = "objects-midway": "Some views, routines or triggers are made.";
     VerifyMidway = "verify-midway": "Some rows are read back.";

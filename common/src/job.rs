@@ -55,6 +55,20 @@ pub enum TargetMode {
     Recreate,
 }
 
+impl FollowMode {
+    pub const ALL: [(&'static str, FollowMode); 4] = [
+        ("auto", FollowMode::Auto),
+        ("off", FollowMode::Off),
+        ("point-in-time", FollowMode::PointInTime),
+        ("live", FollowMode::Live),
+    ];
+}
+
+impl DriftMode {
+    pub const ALL: [(&'static str, DriftMode); 2] =
+        [("stop", DriftMode::Stop), ("apply", DriftMode::Apply)];
+}
+
 impl TargetMode {
     pub const ALL: [(&'static str, TargetMode); 4] = [
         ("require-empty", TargetMode::RequireEmpty),
@@ -201,6 +215,14 @@ impl JobSpec {
                 }
             }
         }
+        if self.from.is_some() && self.follow != FollowMode::Live {
+            let message = "a position to follow from needs mode = \"live\"";
+            add("follow.from", message.to_owned());
+        }
+        if self.from.is_some() && self.target_mode != TargetMode::Append {
+            let message = "the target must hold the rows of that position: only append fits";
+            add("target.mode", message.to_owned());
+        }
         if self.bucket_bytes == 0 || self.partition_bytes < self.bucket_bytes {
             add(
                 "chunk.partition_bytes",
@@ -262,6 +284,7 @@ mod tests {
     fn every_problem_is_reported_at_once() {
         let mut spec = JobSpec::new("a b", endpoint("oracle:x"), endpoint("sqlite:t"));
         spec.include = vec!["[".into()];
+        spec.from = Some("bin.000001:4".into());
         spec.bucket_bytes = 0;
         let paths: Vec<_> = spec.problems().into_iter().map(|p| p.path).collect();
         assert_eq!(
@@ -270,6 +293,8 @@ mod tests {
                 "name",
                 "source.url",
                 "tables.include",
+                "follow.from",
+                "target.mode",
                 "chunk.partition_bytes"
             ]
         );

@@ -7,6 +7,7 @@ mod text;
 use std::collections::BTreeMap;
 
 pub use self::text::{nearest, parse_bytes};
+use crate::change::{DriftMode, FollowMode};
 use crate::job::{Endpoint, JobSpec, SecretRef, TargetMode, VerifyMode};
 
 /// The version of the format described here.
@@ -191,7 +192,7 @@ impl Check {
     }
 
     fn job(&mut self, root: &Node) -> JobSpec {
-        const KEYS: [&str; 13] = [
+        const KEYS: [&str; 14] = [
             "version",
             "name",
             "source",
@@ -199,6 +200,7 @@ impl Check {
             "tables",
             "verify",
             "allow_changing_source",
+            "follow",
             "chunk",
             "accept",
             "casts",
@@ -231,11 +233,28 @@ impl Check {
             spec.include = self.globs(&tables, "tables.include");
             spec.exclude = self.globs(&tables, "tables.exclude");
         }
+        if let Some(node) = fields.get("follow") {
+            let follow = self.fields(node, "follow", &["mode", "drift", "from"]);
+            self.follow(&follow, more.contains_key("mode"), &mut spec);
+        }
         if let Some(node) = fields.get("chunk") {
             self.chunk(node, &mut spec);
         }
         self.changes(&fields, &mut spec);
         spec
+    }
+
+    fn follow(&mut self, follow: &Fields<'_>, has_target_mode: bool, spec: &mut JobSpec) {
+        if let Some(mode) = self.choice(follow, "follow.mode", &FollowMode::ALL) {
+            spec.follow = mode;
+        }
+        if let Some(drift) = self.choice(follow, "follow.drift", &DriftMode::ALL) {
+            spec.drift = drift;
+        }
+        spec.from = self.text(follow, "follow.from", false);
+        if spec.from.is_some() && !has_target_mode {
+            spec.target_mode = TargetMode::Append;
+        }
     }
 
     fn chunk(&mut self, node: &Node, spec: &mut JobSpec) {

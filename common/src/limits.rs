@@ -53,8 +53,41 @@ pub const CONNECT_DEADLINE_MS: u64 = 10_000;
 pub const TRANSFER_DEADLINE_MS: u64 = 180_000;
 /// One statement of DDL: all indexes of a table are built in one.
 pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
+/// Looking through the source's log for changes beyond a position; longer means "there may be some".
+pub const COMPARE_LOG_DEADLINE_MS: u64 = 60_000;
+/// How long setting up to follow a source waits for the transactions that were open there.
+pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
+/// Events of a stream between its reader and the follow task: row events are of at most about
+/// [`BATCH_BYTES`], so this bounds a follow task's memory with the two below.
+pub const FOLLOW_EVENTS_QUEUE: usize = 32;
+/// Changes are gathered up to this many rows, or this many bytes of cells, for one set.
+pub const FOLLOW_SET_ROWS: u64 = 20_000;
+pub const FOLLOW_SET_BYTES: usize = 16 << 20;
+/// While nothing of the job changes, the position is noted this often.
+pub const FOLLOW_IDLE_MARK_MS: u64 = 10_000;
+/// A follow task that could commit nothing for this long gives its lease back.
+pub const FOLLOW_PATIENCE_MS: u64 = 60_000;
+/// A follow task shows how far it is this often, and asks for the log's state this often.
+pub const FOLLOW_SHOW_MS: u64 = 500;
+pub const FOLLOW_LOG_STATE_MS: u64 = 5_000;
 /// Attempts of one unit that fail in a row before the job stops.
 pub const ATTEMPTS_MAX: u16 = 8;
+/// Of a follow task: a server that is away for five minutes is a night's maintenance, no reason to
+/// stop (the wait between two attempts is at most some ten seconds).
+pub const FOLLOW_ATTEMPTS_MAX: u16 = 35;
+/// A follow task that ran this long before it failed got somewhere: no single wait of one that is
+/// stuck is as long (see [`TRANSFER_DEADLINE_MS`]).
+pub const FOLLOW_STEADY_MS: u64 = 200_000;
+
+/// A binary log that has nothing new says so this often: how long an idle end stays unnoticed.
+pub const LOG_HEARTBEAT_MS: u64 = 250;
+/// A log stream that is silent for this long, heartbeats included, is cut and opened again. A
+/// server's fsync may well take some seconds.
+pub const LOG_SILENCE_MS: u64 = 20_000;
+/// Row events of source transactions whose end wasn't read yet, in memory; more goes to a file.
+pub const GROUP_BYTES: usize = 64 << 20;
+/// One source transaction in that file.
+pub const SPOOL_BYTES_MAX: u64 = 64 << 30;
 
 /// A worker reports at least this often.
 pub const REPORT_INTERVAL_MS: u64 = 250;

@@ -70,7 +70,14 @@ fn assign_tasks(
         if runs_alone(job, no) {
             continue;
         }
-        let Some(worker) = free.take() else { return };
+        let endless = task.kind.is_endless();
+        let Some(worker) = free.take(endless) else {
+            // There may be room for what ends, though none for what doesn't.
+            match endless {
+                true => continue,
+                false => return,
+            }
+        };
         commands.push(Command::AssignTask {
             job: id,
             task: no,
@@ -85,9 +92,12 @@ fn runs_alone(job: &Job, no: TaskNo) -> bool {
         .plan
         .as_ref()
         .is_some_and(|plan| plan.target.writers_max == 1);
+    let at_source = |no| job.task(no).is_some_and(|task| task.kind.is_at_source());
     single
+        && !at_source(no)
         && job.tasks().any(|(other, task)| {
             other != no
+                && !task.kind.is_at_source()
                 && (matches!(task.stage, TaskStage::Leased { .. })
                     || (other < no && matches!(task.stage, TaskStage::Waiting { .. })))
         })
@@ -111,7 +121,9 @@ fn assign_partitions(
         if *not_before > view.now || room == 0 || commands.len() >= COMMANDS_PER_ENTRY_MAX {
             return;
         }
-        let Some(worker) = free.take() else { return };
+        let Some(worker) = free.take(false) else {
+            return;
+        };
         commands.push(Command::AssignPartition {
             job: id,
             partition: *no,
@@ -123,9 +135,32 @@ fn assign_partitions(
 
 /// Free slots of live workers; the worker with the most gets the next unit, the smaller id first.
 struct FreeSlots {
-    by_worker: BTreeMap<WorkerId, u32>,
+    by_worker: BTreeMap<WorkerId, Load>,
     /// (free, reversed id) so that the last entry is the one to take.
     order: std::collections::BTreeSet<(u32, std::cmp::Reverse<WorkerId>)>,
+}
+
+/// What one worker has to do.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    slots: u32,
+    /// Units that end.
+    units: u32,
+    /// Tasks that go on until somebody ends them.
+    endless: u32,
+}
+
+impl Load {
+    /// What never ends leaves one slot to what does: else two jobs that follow would keep a small
+    /// cluster from ever copying a third.
+    fn free(&self) -> u32 {
+        let endless = self.endless.min(self.slots.saturating_sub(1));
+        self.slots.saturating_sub(self.units + endless)
+    }
+
+    fn has_room_for(&self, endless: bool) -> bool {
+        self.free() > 0 && (!endless || self.endless < self.slots)
+    }
 }
 
 impl FreeSlots {
@@ -137,23 +172,30 @@ impl FreeSlots {
                 .get(&worker)
                 .is_some_and(|w| w.health == Health::Live);
             if live && !record.draining {
-                by_worker.insert(worker, record.hello.slots);
+                let load = Load {
+                    slots: record.hello.slots,
+                    units: 0,
+                    endless: 0,
+                };
+                by_worker.insert(worker, load);
             }
         }
         for (_, job) in state.active_jobs() {
-            for (worker, free) in &mut by_worker {
-                let held = job
-                    .index
-                    .by_worker
-                    .get(worker)
-                    .map_or(0, |set| set.len() as u32);
-                *free = free.saturating_sub(held + job.tasks_of_worker(*worker).count() as u32);
+            for (worker, load) in &mut by_worker {
+                let held = job.index.by_worker.get(worker);
+                load.units += held.map_or(0, |set| set.len() as u32);
+                for (no, _) in job.tasks_of_worker(*worker) {
+                    match job.task(no).is_some_and(|task| task.kind.is_endless()) {
+                        true => load.endless += 1,
+                        false => load.units += 1,
+                    }
+                }
             }
         }
         let order = by_worker
             .iter()
-            .filter(|(_, free)| **free > 0)
-            .map(|(worker, free)| (*free, std::cmp::Reverse(*worker)))
+            .filter(|(_, load)| load.free() > 0)
+            .map(|(worker, load)| (load.free(), std::cmp::Reverse(*worker)))
             .collect();
         FreeSlots { by_worker, order }
     }
@@ -162,11 +204,21 @@ impl FreeSlots {
         self.order.is_empty()
     }
 
-    fn take(&mut self) -> Option<WorkerId> {
-        let (free, std::cmp::Reverse(worker)) = self.order.pop_last()?;
-        self.by_worker.insert(worker, free - 1);
-        if free > 1 {
-            self.order.insert((free - 1, std::cmp::Reverse(worker)));
+    fn take(&mut self, endless: bool) -> Option<WorkerId> {
+        let fits = |(_, worker): &&(u32, std::cmp::Reverse<WorkerId>)| {
+            let load = self.by_worker.get(&worker.0);
+            load.is_some_and(|load| load.has_room_for(endless))
+        };
+        let place = *self.order.iter().rev().find(fits)?;
+        self.order.remove(&place);
+        let std::cmp::Reverse(worker) = place.1;
+        let load = self.by_worker.get_mut(&worker)?;
+        match endless {
+            true => load.endless += 1,
+            false => load.units += 1,
+        }
+        if load.free() > 0 {
+            self.order.insert((load.free(), std::cmp::Reverse(worker)));
         }
         Some(worker)
     }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod following;
+
+pub use self::following::{FollowStage, FollowStatus, follow_status};
 use crate::code::Failure;
 use crate::cut::{AcceptedLoss, Cut, accepted};
 use crate::detect::Health;
@@ -41,6 +44,9 @@ pub struct JobStatus {
     /// Every row of the target was read back and was equal.
     pub verified: bool,
     pub source_proof: SourceProof,
+    /// Of a job whose source's changes are applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<Box<FollowStatus>>,
     /// What holds the job up most, in one sentence; None = nothing to say.
     pub limited_by: Option<String>,
     pub notes: Vec<String>,
@@ -71,6 +77,9 @@ pub struct TableStatus {
     pub partitions_committed: u32,
     pub indexed: bool,
     pub verified: bool,
+    /// Not verified, because the source was written to beyond what the target stands for.
+    #[serde(default)]
+    pub written_since: bool,
     /// `count:sum` of what was copied.
     pub digest: String,
 }
@@ -332,6 +341,7 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
             tables[table.0 as usize].rows_in_flight += progress.rows;
         }
     }
+    let follow = follow_status(id, job, view).map(Box::new);
     let tasks = TaskCounts {
         total: job.tasks().count() as u32,
         done: job
@@ -362,12 +372,10 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
         bytes_estimated: sum(|t| t.bytes_estimated),
         verified: job.phase == Phase::Completed && tables.iter().all(|t| t.verified),
         source_proof: job.source_proof,
-        limited_by: limited_by(job, &busy, state),
-        notes: job
-            .plan
-            .as_ref()
-            .map(|plan| plan.notes.clone())
-            .unwrap_or_default(),
+        limited_by: following::limited_by(job, follow.as_deref())
+            .or_else(|| limited_by(job, &busy, state)),
+        notes: notes(job, &tables),
+        follow,
         exit_code: exit_code(job),
         failure: job.failure.clone(),
         tables,
@@ -393,9 +401,25 @@ fn tables_of(job: &Job) -> Vec<TableStatus> {
         partitions_committed: totals.committed,
         indexed: totals.indexed,
         verified: totals.verified,
+        written_since: totals.written_since,
         digest: totals.digest.to_string(),
     });
     status.collect()
+}
+
+/// What the plan says, and what came of it since.
+fn notes(job: &Job, tables: &[TableStatus]) -> Vec<String> {
+    let planned = job.plan.as_ref().map(|plan| plan.notes.clone());
+    let mut notes = planned.unwrap_or_default();
+    let written = tables.iter().filter(|table| table.written_since);
+    notes.extend(written.map(|table| {
+        format!(
+            "{}: not verified: it was written to at the source after the position the target \
+             stands for",
+            table.name
+        )
+    }));
+    notes
 }
 
 fn limited_by(job: &Job, busy: &crate::directive::Busy, state: &State) -> Option<String> {
@@ -409,7 +433,7 @@ fn limited_by(job: &Job, busy: &crate::directive::Busy, state: &State) -> Option
         return Some("paused".to_owned());
     }
     let total = busy.source_ms + busy.target_ms + busy.decision_ms;
-    if job.phase != Phase::Copying || total == 0 {
+    if !matches!(job.phase, Phase::Copying | Phase::Following) || total == 0 {
         return None;
     }
     let share = |ms: u64| ms * 100 / total;

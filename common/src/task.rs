@@ -41,6 +41,9 @@ pub enum TaskKind {
         at_source: bool,
         expected: Digest,
     },
+    /// Read a table that was written to while it was followed at both ends, and compare: `at` is
+    /// the position the target stands for.
+    Compare { table: TableNo, at: Secured },
     /// Leave no prepared transaction and no session of this job behind, and let no zombie's come
     /// late: see [`ResolveUnit`]. `drop_bookkeeping` then removes our fence and ledger rows, and
     /// the tables if no other job uses them.
@@ -91,15 +94,28 @@ impl TaskKind {
             TaskKind::Verify {
                 at_source: true, ..
             } => "reread",
+            TaskKind::Compare { .. } => "compare",
             TaskKind::Resolve { .. } => "resolve",
         }
+    }
+
+    /// Works at the source alone: no target is kept busy by it.
+    pub fn is_at_source(&self) -> bool {
+        matches!(self, TaskKind::Secure | TaskKind::Release)
+    }
+
+    /// Goes on until somebody ends it.
+    pub fn is_endless(&self) -> bool {
+        let to = FollowTo::Open;
+        matches!(self, TaskKind::Follow { to: found, .. } if *found == to)
     }
 
     pub fn table(&self) -> Option<TableNo> {
         match self {
             TaskKind::Index { table }
             | TaskKind::ForeignKeys { table }
-            | TaskKind::Verify { table, .. } => Some(*table),
+            | TaskKind::Verify { table, .. }
+            | TaskKind::Compare { table, .. } => Some(*table),
             _ => None,
         }
     }
@@ -117,6 +133,8 @@ pub enum TaskResult {
     Followed(Box<Mark>),
     /// The digest found; the state compares it.
     Digested(Digest),
+    /// What the two ends of one table came to.
+    Compared(Compared),
     /// Prepared transactions of ours that were ended.
     Resolved {
         committed: u32,
@@ -132,4 +150,14 @@ pub enum Settled {
     Unmoved,
     /// The mark moved, or there is none: only reading the tables again can tell.
     Unknown,
+}
+
+/// The answer of [`TaskKind::Compare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    pub at_source: Digest,
+    pub at_target: Digest,
+    /// The source's log has changes of the table beyond the position, so that a difference proves
+    /// nothing.
+    pub written_since: bool,
 }

@@ -3,12 +3,15 @@
 
 mod model;
 
+use common::change::{FollowMode, LogFacts};
 use common::code::{Code, ErrorClass, Failure};
 use common::detect::Health;
 use common::epoch::{Epoch, Lease, Unit};
 use common::id::WorkerId;
+use common::job::JobSpec;
 use common::schedule::schedule;
-use common::state::{Command, Intent, Phase, Stage, State};
+use common::state::{Command, Intent, Phase, Stage, State, TaskStage};
+use common::task::TaskKind;
 use model::{JOB, Model};
 use proptest::prelude::*;
 
@@ -27,6 +30,8 @@ enum Happening {
     TaskFailed(usize),
     Stale(usize, u32),
     Intent(bool),
+    Complete,
+    Written(u32),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -44,7 +49,33 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0usize..8).prop_map(Happening::TaskFailed),
         2 => (0usize..8, 0u32..3).prop_map(|(n, back)| Happening::Stale(n, back)),
         1 => any::<bool>().prop_map(Happening::Intent),
+        1 => Just(Happening::Complete),
+        1 => (0u32..2).prop_map(Happening::Written),
     ]
+}
+
+/// What a job may do about changes: nothing, up to the end of copying, for good, from a position.
+fn following() -> impl Strategy<Value = fn(Model) -> Model> {
+    prop_oneof![
+        Just((|model| model) as fn(Model) -> Model),
+        Just((|model| follows(model, |_| {})) as fn(Model) -> Model),
+        Just((|model| follows(model, |spec| spec.follow = FollowMode::Live)) as fn(Model) -> Model),
+        Just(
+            (|model| follows(model, |spec| {
+                spec.follow = FollowMode::Live;
+                spec.from = Some("log:1".to_owned());
+            })) as fn(Model) -> Model
+        ),
+    ]
+}
+
+fn follows(model: Model, asked: fn(&mut JobSpec)) -> Model {
+    let log = Some(LogFacts::Usable);
+    Model {
+        log,
+        asked,
+        ..model
+    }
 }
 
 fn pick<T: Clone>(items: &[T], n: usize) -> Option<T> {
@@ -64,6 +95,10 @@ fn happen(model: &mut Model, what: Happening) {
                 model.set_health(worker, Health::Lost);
             }
             return;
+        }
+        Happening::Written(table) => {
+            model.log_end += 1;
+            return model.touched.push(table);
         }
         Happening::Pass(ms) => return model.view.now = model.view.now.plus(ms),
         Happening::Stale(n, back) => return a_stale_word_changes_nothing(model, n, back),
@@ -126,6 +161,7 @@ fn said_by_somebody(model: &Model, what: Happening) -> Option<Command> {
                 failure,
             }
         }
+        Happening::Complete => Command::Complete { job: JOB },
         Happening::Intent(run) => {
             let intent = if run { Intent::Run } else { Intent::Pause };
             Command::SetIntent { job: JOB, intent }
@@ -192,6 +228,7 @@ fn heal(model: &mut Model) {
         }));
     }
     model.join("healer", 3);
+    drop(model.apply(Command::Complete { job: JOB }));
     for _ in 0..500 {
         model.view.now = model.view.now.plus(11_000);
         model.turn();
@@ -205,6 +242,15 @@ fn heal(model: &mut Model) {
         let job = model.state.job(JOB).expect("submitted");
         if job.phase == Phase::Completed {
             let rows: u64 = job.totals.iter().map(|totals| totals.digest.rows).sum();
+            assert!(model.running_tasks().is_empty());
+            let released = job
+                .tasks()
+                .any(|(_, task)| task.kind == TaskKind::Release && task.stage == TaskStage::Done);
+            assert_eq!(
+                released,
+                job.is_followed(),
+                "the source keeps nothing for us"
+            );
             let all: u64 = (1..=job.partitions().len() as u64).sum();
             assert_eq!(rows, all, "every partition counted exactly once");
             return;
@@ -246,9 +292,9 @@ proptest! {
 
     #[test]
     fn invariants_hold_and_every_job_ends(
-        durable: bool, steps in prop::collection::vec(happening(), 0..150),
+        durable: bool, follow in following(), steps in prop::collection::vec(happening(), 0..150),
     ) {
-        let mut model = Model::new(durable);
+        let mut model = follow(Model::new(durable));
         model.submit("shop").expect("the first job");
         model.join("first", 2);
         for step in steps {
@@ -258,8 +304,10 @@ proptest! {
     }
 
     #[test]
-    fn schedule_is_stable(durable: bool, steps in prop::collection::vec(happening(), 0..80)) {
-        let mut model = Model::new(durable);
+    fn schedule_is_stable(
+        durable: bool, follow in following(), steps in prop::collection::vec(happening(), 0..80),
+    ) {
+        let mut model = follow(Model::new(durable));
         model.submit("shop").expect("the first job");
         model.join("first", 2);
         for step in steps {

@@ -3,12 +3,13 @@
 
 mod model;
 
+use common::change::FollowMode;
 use common::code::{Code, ErrorClass, Failure};
 use common::detect::Health;
 use common::directive::{Order, directives};
 use common::id::{PartitionNo, WorkerId};
-use common::state::{Command, Intent, Stage, State, TaskStage};
-use common::task::TaskResult;
+use common::state::{Command, EventKind, Intent, Stage, State, TaskStage};
+use common::task::{TaskKind, TaskResult};
 use model::{JOB, Model, line};
 
 #[test]
@@ -63,6 +64,37 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
         .as_mut()
         .expect("a script begins with `cluster durable|held`");
     match words.as_slice() {
+        // Before `submit`: the source's log can be followed, and what the job wants of it.
+        ["log", "usable"] => {
+            model.log = Some(common::change::LogFacts::Usable);
+            Vec::new()
+        }
+        ["follow", "live"] => {
+            model.asked = |spec| spec.follow = FollowMode::Live;
+            Vec::new()
+        }
+        ["follow", "from"] => {
+            model.asked = |spec| {
+                spec.follow = FollowMode::Live;
+                spec.from = Some("log:1".to_owned());
+            };
+            Vec::new()
+        }
+        ["written", table] => {
+            model.log_end += 1;
+            model.touched.push(number(table));
+            Vec::new()
+        }
+        ["events"] => {
+            let followed = |event: &common::state::Event| match &event.kind {
+                EventKind::Secured { position } => Some(format!("secured {position}")),
+                EventKind::Followed { position, .. } => Some(format!("followed to {position}")),
+                EventKind::CompletionAsked => Some("completion asked".to_owned()),
+                EventKind::JobFailed { failure } => Some(failure.to_string()),
+                _ => None,
+            };
+            model.state.events_after(0).filter_map(followed).collect()
+        }
         ["submit", name] => vec![outcome(model.submit(name))],
         ["join", name, slots] => {
             vec![
@@ -107,7 +139,10 @@ fn said(model: &Model, words: &[&str]) -> Command {
             Command::RecordCommitted { lease, committed }
         }
         ["failed", partition, epoch, class] => {
-            let lease = model.partition_lease(number(partition), number(epoch));
+            let lease = match partition.starts_with('t') {
+                true => model.lease_of_task(number(partition), number(epoch)),
+                false => model.partition_lease(number(partition), number(epoch)),
+            };
             let class = match *class {
                 "transient" => ErrorClass::Transient,
                 "fenced" => ErrorClass::Fenced,
@@ -127,12 +162,21 @@ fn said(model: &Model, words: &[&str]) -> Command {
                     .find(|(no, _)| no.0 == number(task))
                     .map(|(_, task)| task.kind.clone())
             });
-            let mut result = model.honest(&kind.expect("there is such a task"), *word != "moved");
+            let kind = kind.expect("there is such a task");
+            let mut result = model.honest(&kind, *word != "moved");
+            if let (TaskResult::Compared(compared), "differs" | "busy") = (&mut result, *word) {
+                compared.at_target.rows += 1;
+                compared.written_since = *word == "busy";
+            }
+            if let (TaskResult::Followed(mark), "back") = (&mut result, *word) {
+                mark.position = model::position(0);
+            }
             if let (TaskResult::Digested(digest), "differs") = (&mut result, *word) {
                 digest.sum += 1;
             }
             Command::RecordTask { lease, result }
         }
+        ["complete"] => Command::Complete { job: JOB },
         ["intent", word] => {
             let intent = match *word {
                 "run" => Intent::Run,
@@ -184,7 +228,12 @@ fn shown_state(state: &State) -> Vec<String> {
         "{} {:?} redone {}",
         job.phase, job.intent, job.redone
     )];
-    for (no, partition) in (0u32..).zip(job.partitions()) {
+    // A followed job is about its tasks.
+    let partitions = match job.is_followed() {
+        true => &[],
+        false => job.partitions(),
+    };
+    for (no, partition) in (0u32..).zip(partitions) {
         let stage = match &partition.stage {
             Stage::Waiting => "waiting".to_owned(),
             Stage::Leased {
@@ -212,7 +261,13 @@ fn shown_state(state: &State) -> Vec<String> {
             TaskStage::Done => continue,
             TaskStage::Dropped => continue,
         };
-        lines.push(format!("{no} {} {} {stage}", task.epoch, task.kind.name()));
+        let to = match &task.kind {
+            TaskKind::Follow { to, .. } => format!(" {to:?}"),
+            TaskKind::Compare { table, .. } => format!(" {table}"),
+            _ => String::new(),
+        };
+        let name = task.kind.name();
+        lines.push(format!("{no} {} {name}{to} {stage}", task.epoch));
     }
     lines
 }

@@ -151,6 +151,7 @@ impl Admin {
                 .map(|problem| format!("{}: {}", problem.path, problem.message));
             return Err(invalid(Code::JobFile, lines.collect::<Vec<_>>().join("; ")));
         }
+        let spec = Box::new(spec);
         let submit = Command::SubmitJob { uid, spec };
         let applied = self.shared.propose(submit).await?;
         if faults::point(Fault::AdminAfterSubmit).await {
@@ -164,17 +165,17 @@ impl Admin {
     }
 
     async fn intend(&self, request: v1::SetIntentRequest) -> Reply {
-        let intent = match request.intent.as_str() {
-            "run" => Intent::Run,
-            "pause" => Intent::Pause,
-            "cancel" => Intent::Cancel,
+        let set = |intent| move |job| Command::SetIntent { job, intent };
+        let command: Box<dyn Fn(JobId) -> Command + Send> = match request.intent.as_str() {
+            "run" => Box::new(set(Intent::Run)),
+            "pause" => Box::new(set(Intent::Pause)),
+            "cancel" => Box::new(set(Intent::Cancel)),
+            "complete" => Box::new(|job| Command::Complete { job }),
             other => return Err(invalid(Code::Usage, format!("no intent {other:?}"))),
         };
         self.shared.confirm().await?;
         let job = self.find_job(&request.job)?;
-        self.shared
-            .propose(Command::SetIntent { job, intent })
-            .await?;
+        self.shared.propose(command(job)).await?;
         self.job_by_id(job)
     }
 

@@ -202,6 +202,11 @@ impl Desk {
             session.stopping = says_goodbye(report);
             session.heard = report.seq;
         }
+        for progress in &report.progress {
+            if let Some(follow) = &progress.follow {
+                view.see_follow(progress.lease, follow);
+            }
+        }
         let progress = report
             .progress
             .iter()

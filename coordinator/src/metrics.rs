@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use common::detect::Health;
 use common::state::{Job, Phase, State};
+use common::status::{self, FollowStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -52,6 +53,11 @@ metrics! {
     PartitionsRedone = "sterna_partitions_redone_total", Counter: "Partitions copied again after a loss or failure";
     RowsCopied = "sterna_table_rows_copied_total", Counter: "Rows committed at the target";
     BytesCopied = "sterna_table_bytes_copied_total", Counter: "Bytes of cells committed at the target";
+    CdcLagSeconds = "sterna_cdc_lag_seconds", Gauge: "Age of the oldest change of the source that is not applied; from the leader only";
+    CdcLagBytes = "sterna_cdc_lag_bytes", Gauge: "Bytes of the source's log that are not applied";
+    CdcRows = "sterna_cdc_rows_total", Counter: "Row changes applied since the running follow task began, by op";
+    CdcHeadroomBytes = "sterna_cdc_headroom_bytes", Gauge: "Bytes the source may still write before it removes what is needed; absent = no bound";
+    CdcHeadroomSeconds = "sterna_cdc_headroom_seconds", Gauge: "Time until the source removes what is needed; absent = no bound";
     Workers = "sterna_workers", Gauge: "Registered workers by health; unknown where this coordinator doesn't lead";
     LeaseExpirations = "sterna_lease_expirations_total", Counter: "Workers that lost their leases to this leader";
     CommandsApplied = "sterna_leader_commands_total", Counter: "Commands this leader had applied";
@@ -142,6 +148,11 @@ impl Scrape {
             | Metric::PartitionsRedone
             | Metric::RowsCopied
             | Metric::BytesCopied => self.0.consensus.with_state(|state| of_jobs(metric, state)),
+            Metric::CdcLagSeconds
+            | Metric::CdcLagBytes
+            | Metric::CdcRows
+            | Metric::CdcHeadroomBytes
+            | Metric::CdcHeadroomSeconds => self.following(metric),
             Metric::Workers => self.workers(),
             Metric::LeaseExpirations => one(count(&tally.lease_expirations)),
             Metric::CommandsApplied => one(count(&tally.commands_applied)),
@@ -159,6 +170,25 @@ impl Scrape {
             Metric::RaftFsyncSeconds => one(raft.fsync_seconds_sum),
             Metric::RaftFsyncSecondsMax => one(raft.fsync_seconds_max),
         }
+    }
+
+    /// What the leader hears of follow tasks.
+    fn following(&self, metric: Metric) -> Samples {
+        if !self.0.role().leading {
+            return Samples::new();
+        }
+        self.0.consensus.with_state(|state| {
+            self.0.with_view(|view| {
+                let jobs = newest_of_each_name(state).into_iter();
+                let followed = jobs.filter_map(|(id, job)| {
+                    let follow = status::follow_status(id, job, Some(view))?;
+                    Some((job.spec.name.clone(), follow))
+                });
+                followed
+                    .flat_map(|(name, follow)| of_following(metric, &name, &follow))
+                    .collect()
+            })
+        })
     }
 
     fn workers(&self) -> Samples {
@@ -223,6 +253,32 @@ fn of_jobs(metric: Metric, state: &State) -> Samples {
         }
     }
     samples
+}
+
+fn of_following(metric: Metric, name: &str, follow: &FollowStatus) -> Samples {
+    let job = || ("job", name.to_owned());
+    let one = |value: Option<f64>| value.map(|value| (vec![job()], value));
+    let seconds = |ms: Option<u64>| ms.map(|ms| ms as f64 / 1_000.0);
+    let sample = match metric {
+        Metric::CdcLagSeconds => one(seconds(follow.lag_ms)),
+        Metric::CdcLagBytes => one(follow.lag_bytes.map(|bytes| bytes as f64)),
+        Metric::CdcHeadroomBytes => one(follow.headroom_bytes.map(|bytes| bytes as f64)),
+        Metric::CdcHeadroomSeconds => one(seconds(follow.headroom_ms)),
+        // A task that says nothing yet has applied nothing that is known.
+        _ if follow.lag_ms.is_none() => None,
+        _ => {
+            let applied = follow.applied;
+            let ops = [
+                ("insert", applied.inserts),
+                ("update", applied.updates),
+                ("delete", applied.deletes),
+            ];
+            return ops
+                .map(|(op, rows)| (vec![job(), ("op", op.to_owned())], rows as f64))
+                .to_vec();
+        }
+    };
+    sample.into_iter().collect()
 }
 
 /// A name may be used again once its job has ended; two series of one name would be an error.

@@ -49,6 +49,16 @@ pub struct JobArgs {
     /// Accept that the source is written to meanwhile: the copy then shows no single moment
     #[arg(long)]
     pub allow_changing_source: bool,
+    /// Go on when all is copied: apply the source's changes as they happen, until the job is
+    /// completed
+    #[arg(long)]
+    pub follow: bool,
+    /// Copy only, though the source's log could be replayed: the source must stand still then
+    #[arg(long, conflicts_with = "follow")]
+    pub no_replay: bool,
+    /// What to do when a table of the source is altered while it is followed [default: stop]
+    #[arg(long, value_enum)]
+    pub drift: Option<Drift>,
     /// Size of a partition, the unit of commit and of retry [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     #[arg(value_parser = common::job_file::parse_bytes)]
@@ -70,6 +80,11 @@ URLs:
 Without ?schema= it is PostgreSQL's schema public. A password may also come from
 STERNA_SOURCE_PASSWORD and STERNA_TARGET_PASSWORD, where no process list shows it.
 
+Where the source's log can be read, what is written to it meanwhile is replayed at the end, so that
+the copy shows the source at one moment, by name of a position. With --follow it goes on from there:
+Ctrl-C stops it cleanly, the same command goes on, and with --complete beside it the job ends: what
+the log holds by then is applied, and the result is proven.
+
 The same command again resumes. Ctrl-C stops cleanly; a second one leaves at once, which loses
 nothing but time. `sterna plan` with the same arguments shows first what will happen.
 
@@ -78,6 +93,7 @@ Examples:
   sterna clone mysql://me@db1/shop postgres://me@db2/shop --accept zero-date:orders.placed
   sterna clone postgres://me@db1/shop postgres://me@db2/shop -x '*_tmp' --target-mode recreate
   sterna clone mariadb://me@db1/shop sqlite:shop.db -t orders -t 'customer*' -o json
+  sterna clone mysql://me@db1/shop postgres://me@db2/shop --follow
   sterna clone -f job.toml")]
 pub struct CloneArgs {
     #[command(flatten)]
@@ -86,9 +102,35 @@ pub struct CloneArgs {
     /// below $XDG_STATE_HOME/sterna]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// With --follow: end the job, once what the source's log holds now is applied and proven
+    #[arg(long)]
+    pub complete: bool,
     /// How progress is shown on stderr
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
+}
+
+/// `sterna follow`: no copy, only changes.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The target must hold the rows the source had at that position: copied by other means, or by
+`sterna clone`, which names the position at its end. Nothing is created or copied; the tables must
+be there. Where the source's server keeps its log only for those who asked (PostgreSQL's slots), it
+must have been kept since.
+
+Positions:
+  FILE:OFFSET, as in bin.000003:4711, or a GTID set        MySQL, MariaDB
+  an LSN, as in 0/16B3748                                  PostgreSQL
+  the number of a change                                   SQLite
+
+Example:
+  sterna follow mysql://me@db1/shop mysql://me@db2/shop --from bin.000003:4711")]
+pub struct FollowArgs {
+    #[command(flatten)]
+    pub clone: CloneArgs,
+    /// Where to begin: everything up to it is in the target
+    #[arg(long, value_name = "POSITION")]
+    pub from: String,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -130,6 +172,15 @@ pub enum Mode {
     Truncate,
     /// Drop and create them
     Recreate,
+}
+
+/// [`common::change::DriftMode`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drift {
+    /// Stop the job, by name, and keep the position
+    Stop,
+    /// Apply what adds something (a column, a table, a wider type), stop at anything else
+    Apply,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

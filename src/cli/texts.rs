@@ -26,6 +26,7 @@ Examples:
   sterna demo                                            see it survive kill -9
   sterna plan sqlite:app.db postgres://me@db1/app        what a copy would do, value by value
   sterna clone sqlite:app.db postgres://me@db1/app       copy, then prove the copy
+  sterna clone mysql://me@db1/a mysql://me@db2/a --follow   then go on with its changes
   sterna apply -f job.toml --wait-for Completed          the same on a cluster
   sterna status -j shop -o json
 

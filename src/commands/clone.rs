@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use common::change::FollowMode;
 use common::code::{Code, Failure};
 use common::job::{JobSpec, TargetMode, VerifyMode};
 use common::state::{Intent, Phase};
-use common::status::JobStatus;
+use common::status::{JobStatus, TableStatus};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::{CloneArgs, Global, Output};
@@ -16,7 +17,7 @@ use crate::error::{self, Result};
 use crate::progress::Progress;
 use crate::signals::{Signals, Stop};
 use crate::state_dir::{StateDir, Submitted};
-use crate::{endpoint, job, output, report};
+use crate::{endpoint, following, job, output, report};
 
 const POLL: Duration = Duration::from_millis(150);
 /// To roll back what is in flight and say good-bye.
@@ -24,13 +25,22 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// To end an older job, whose transactions must be resolved in the target.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(120);
 
-pub async fn run(args: CloneArgs, global: &Global, mut signals: Signals) -> Result<u8> {
-    let (spec, secrets) = job::asked(&args.job)?;
+pub async fn run(
+    args: CloneArgs,
+    from: Option<&str>,
+    global: &Global,
+    mut signals: Signals,
+) -> Result<u8> {
+    let (spec, secrets) = job::asked_from(&args.job, from)?;
+    if args.complete && spec.follow != FollowMode::Live {
+        let what = "--complete ends a job that follows: add --follow";
+        return Err(Failure::new(Code::Usage, what));
+    }
     let mut dir = StateDir::open(args.state_dir.as_deref(), &spec)?;
     let mut progress = Progress::new(args.progress, global);
     let embedded = Embedded::start(&dir.data(), args.job.workers, args.job.slots, secrets).await?;
     let end = tokio::select! {
-        end = drive(&embedded, &mut dir, &spec, &mut progress, &mut signals) => end,
+        end = drive(&embedded, &mut dir, (&spec, args.complete), &mut progress, &mut signals) => end,
         failure = embedded.failed() => Err(failure),
     };
     progress.finish();
@@ -63,7 +73,7 @@ enum End {
 async fn drive(
     embedded: &Embedded,
     dir: &mut StateDir,
-    spec: &JobSpec,
+    (spec, complete): (&JobSpec, bool),
     progress: &mut Progress,
     signals: &mut Signals,
 ) -> Result<End> {
@@ -72,6 +82,18 @@ async fn drive(
     tokio::select! {
         begun = begin(&client, dir, spec, progress) => begun?,
         stop = stop.stop() => return Ok(End::Stopped(stop)),
+    }
+    if complete {
+        // Too late for a job that has ended meanwhile: then that is what is reported.
+        match client.set_intent(&spec.name, "complete").await {
+            Err(failure) if failure.code != Code::WrongState => return Err(failure),
+            _ => progress.say("completing: what the source's log holds now is the last"),
+        }
+    } else if spec.follow == FollowMode::Live {
+        let (address, name) = (embedded.addresses().join(","), &spec.name);
+        progress.say(&format!(
+            "meanwhile, elsewhere: sterna -C {address} status|pause|resume|complete -j {name}"
+        ));
     }
     let stop = tokio::select! {
         status = watch(&client, spec, progress) => return Ok(End::Done(Box::new(status?))),
@@ -86,9 +108,16 @@ async fn drive(
 }
 
 async fn watch(client: &Client, spec: &JobSpec, progress: &mut Progress) -> Result<JobStatus> {
+    let mut in_sync = false;
     loop {
         let status = client.job(&spec.name).await?;
         progress.update(&status);
+        let caught_up = status.follow.as_ref().filter(|follow| follow.caught_up);
+        let live = caught_up.filter(|_| status.phase == Phase::Following);
+        if let (Some(follow), false) = (live, in_sync) {
+            in_sync = true;
+            progress.say(&following::in_sync(follow));
+        }
         if status.phase.is_ended() {
             return Ok(status);
         }
@@ -122,7 +151,7 @@ fn decide(before: Option<&JobStatus>, same: bool, mode: TargetMode) -> Next {
         && before
             .failure
             .as_ref()
-            .is_some_and(|failure| matches!(failure.code, Code::SourceChanged | Code::Differences));
+            .is_some_and(|failure| is_spoiled(failure.code));
     let anew = matches!(mode, TargetMode::Recreate | TargetMode::Truncate);
     match (before.phase, before.intent) {
         // A cancelling job can't be continued: it ends first.
@@ -133,6 +162,12 @@ fn decide(before: Option<&JobStatus>, same: bool, mode: TargetMode) -> Next {
         (Phase::Failed, _) | (_, Intent::Pause) => Next::Resume,
         _ => Next::Continue,
     }
+}
+
+/// What going on doesn't mend.
+fn is_spoiled(code: Code) -> bool {
+    use Code::{Differences, LogLost, SourceChanged, SourceOther};
+    matches!(code, SourceChanged | Differences | LogLost | SourceOther)
 }
 
 fn other_options(before: &JobStatus) -> Failure {
@@ -233,9 +268,11 @@ fn finished(status: &JobStatus, spec: &JobSpec, global: &Global) -> Result<u8> {
             return Err(Failure::new(Code::WrongState, what));
         }
     }
-    // Never exit 0 for a proof that was asked for and isn't there.
-    if spec.verify == VerifyMode::Full && !status.verified {
-        let tables = status.tables.iter().filter(|table| !table.verified);
+    // Never exit 0 for a proof that was asked for and isn't there; where nobody can prove it,
+    // because the source goes on being written to, the report says so.
+    let unproven = |table: &&TableStatus| !table.verified && !table.written_since;
+    let tables = status.tables.iter().filter(unproven);
+    if spec.verify == VerifyMode::Full && tables.clone().next().is_some() {
         let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
         return Err(Failure::new(Code::NotVerified, names.join(", ")));
     }

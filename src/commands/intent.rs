@@ -1,4 +1,4 @@
-//! `sterna pause`, `resume` and `cancel`: what the user wants of a job.
+//! `sterna pause`, `resume`, `complete` and `cancel`: what the user wants of a job.
 
 use crate::cli::{Global, Output};
 use crate::client::Client;
@@ -9,6 +9,7 @@ pub async fn run(job: &str, intent: &str, client: &Client, global: &Global) -> R
     let answer = client.set_intent(job, intent).await?;
     let (done, next) = match intent {
         "pause" => ("paused", format!("next: sterna resume -j {job}")),
+        "complete" => ("is being completed", format!("next: sterna wait -j {job}")),
         "run" => ("goes on", format!("next: sterna wait -j {job}")),
         _ => (
             "is being cancelled",

@@ -28,7 +28,11 @@ pub async fn run(cli: Cli, signals: Signals) -> Result<u8> {
     let Cli { global, command } = cli;
     let client = || Client::new(&global.cluster);
     match command {
-        Command::Clone(args) => Box::pin(clone::run(args, &global, signals)).await,
+        Command::Clone(args) => Box::pin(clone::run(args, None, &global, signals)).await,
+        Command::Follow(args) => {
+            let from = Some(args.from.as_str());
+            Box::pin(clone::run(args.clone, from, &global, signals)).await
+        }
         Command::Plan(args) => Box::pin(plan::run(args, &global, signals)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &global, signals)).await,
         Command::Coordinator(args) => Box::pin(coordinator::run(args, signals)).await,
@@ -40,6 +44,7 @@ pub async fn run(cli: Cli, signals: Signals) -> Result<u8> {
         Command::Events(args) => events::run(args, &client()?, &global, signals).await,
         Command::Pause(arg) => intent::run(&arg.job, "pause", &client()?, &global).await,
         Command::Resume(arg) => intent::run(&arg.job, "run", &client()?, &global).await,
+        Command::Complete(arg) => intent::run(&arg.job, "complete", &client()?, &global).await,
         Command::Cancel(arg) => intent::run(&arg.job, "cancel", &client()?, &global).await,
         Command::Operator(command) => operator::run(command, &client()?, &global).await,
         Command::Node(command) => node::run(command, &client()?, &global).await,

@@ -9,6 +9,7 @@ use common::status::JobStatus;
 use crate::cli::{Global, Output, StatusArgs};
 use crate::client::Client;
 use crate::error::{self, Result};
+use crate::following;
 use crate::output;
 use crate::signals::Signals;
 
@@ -59,6 +60,7 @@ fn text(status: &JobStatus) -> String {
             output::bytes(status.bytes_copied),
         ),
     ];
+    lines.extend(following::lines(status));
     if let Some(reason) = &status.limited_by {
         lines.push(format!("limited by  {reason}"));
     }
@@ -129,6 +131,7 @@ fn next(status: &JobStatus) -> Option<String> {
         Phase::Completed => None,
         Phase::Failed => Some(format!("mend the cause, then: sterna resume -j {job}")),
         Phase::Cancelled => Some("sterna apply -f FILE starts it anew".to_owned()),
+        Phase::Following => Some(format!("sterna complete -j {job}")),
         _ => Some(format!("sterna wait -j {job}")),
     }
 }

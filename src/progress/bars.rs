@@ -62,9 +62,13 @@ impl Bars {
             self.update_table(at, table, status.phase);
         }
         let share = total_share(status);
-        let mut parts = super::facts(status, meter, short);
-        parts.extend(super::limit(status));
-        if status.phase > Phase::Copying {
+        let mut parts = crate::following::parts(status);
+        let follows = !parts.is_empty();
+        if !follows {
+            parts = super::facts(status, meter, short);
+            parts.extend(super::limit(status));
+        }
+        if status.phase > Phase::Copying && !follows {
             let (done, total) = (status.tasks.done, status.tasks.total);
             parts.push(format!("step {done} of {total}"));
         }

@@ -12,6 +12,7 @@ use common::status::JobStatus;
 use tokio::time::Instant;
 
 use crate::cli::{Global, ProgressMode};
+use crate::following;
 use crate::output;
 use bars::Bars;
 use rate::{Meter, eta_text, is_copied, total_share};
@@ -102,6 +103,11 @@ impl Progress {
 /// `Copying 44 % · 12 345 of ~71 000 rows · 318 k/s · ETA 5–6 min · 3 of 48 tables · limited by: …`
 fn plain_line(status: &JobStatus, meter: &Meter) -> String {
     let mut parts = vec![status.phase.to_string()];
+    let applied = following::parts(status);
+    if !applied.is_empty() {
+        parts.extend(applied);
+        return parts.join(" · ");
+    }
     if !status.tables.is_empty() && status.phase <= Phase::Copying {
         parts[0].push_str(&format!(" {} %", total_share(status).percent()));
     }
@@ -171,6 +177,7 @@ fn json_line(status: &JobStatus, meter: &Meter) -> serde_json::Value {
         "rows_per_second": meter.rate(),
         "eta_seconds": eta,
         "partitions": status.partitions,
+        "follow": status.follow,
         "limited_by": status.limited_by,
     })
 }

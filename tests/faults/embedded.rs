@@ -24,7 +24,7 @@ pub async fn run(engine: Engine, phase: Phase, nth: u32) -> Option<Report> {
         let state = dir.file("state");
         Sterna::new(dir.path(), &["clone", &lent.source.url, &target.url])
             .args(&["--state-dir", &state, "--progress", "none", "-o", "json"])
-            .args(&["--partition-size", dataset::PARTITION])
+            .args(&["--partition-size", dataset::PARTITION, "--no-replay"])
     };
     // The command itself tells errors only.
     let running = command().env("STERNA_LOG", "warn");

@@ -32,6 +32,14 @@ impl Server {
         }
     }
 
+    /// The same for one that may have ended by itself.
+    pub fn kill_if_running(&mut self) {
+        match self {
+            Server::Postgres(server) if !server.is_running() => {}
+            _ => self.kill(),
+        }
+    }
+
     /// An orderly shutdown; [`Server::run`] brings it back.
     pub async fn stop(&mut self) {
         match self {

@@ -49,11 +49,16 @@ impl Cell {
             Ok(Ok(Some(report))) => Outcome::Done(report),
             Ok(Ok(None)) => Outcome::Skipped,
             Ok(Err(_)) => Outcome::Violated(format!("not done after {CELL_DEADLINE:?}")),
-            Err(error) => Outcome::Violated(match error.try_into_panic() {
-                Ok(panic) => said(panic.as_ref()),
-                Err(error) => error.to_string(),
-            }),
+            Err(error) => Outcome::Violated(said_by(error)),
         }
+    }
+}
+
+/// What a task that panicked said.
+pub fn said_by(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => said(panic.as_ref()),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! servers. `scene` puts a job into a phase and judges its end; `matrix` walks the cells; the faults
 //! register in `kinds`. `large` is a job of two million rows in which something dies.
 
+mod catchup;
 mod dataset;
 mod embedded;
 mod failover;
@@ -9,12 +10,14 @@ mod hands;
 mod judge;
 mod kinds;
 mod large;
+mod living;
 mod matrix;
+mod matter;
 mod network;
 mod outside;
 mod phase;
 mod points;
-mod pool;
+pub mod pool;
 mod processes;
 mod props;
 mod resources;

@@ -108,6 +108,11 @@ fn scenario(fault: Fault) -> (Way, &'static [Engine]) {
         | Fault::ResolveAfterForget => (ONCE, every),
         // SQLite's foreign keys are part of its tables.
         Fault::ForeignKeysMidway => (ONCE, WITH_SESSIONS),
+        // With a source that is written to: `catchup`.
+        Fault::FollowBeforeApply
+        | Fault::FollowAfterApply
+        | Fault::FollowBeforeCommit
+        | Fault::FollowAfterCommit => (ONCE, &[]),
         Fault::LeaderBeforeBegin
         | Fault::LeaderBeforePropose
         | Fault::LeaderAfterPropose

@@ -62,7 +62,7 @@ pub enum Server {
 
 impl Server {
     /// None when MySQL 9 is off.
-    async fn start(engine: Engine) -> Option<Server> {
+    pub async fn start(engine: Engine) -> Option<Server> {
         let blocking = tokio::task::spawn_blocking(move || match engine {
             Engine::Mysql9 => Mysql9::start().map(Server::Mysql9),
             Engine::PostgresHeld => Some(Server::Postgres(postgres::Server::start(&[
@@ -92,14 +92,14 @@ impl Server {
         }
     }
 
-    async fn create(&self, database: &str) {
+    pub async fn create(&self, database: &str) {
         match self {
             Server::Postgres(server) => server.create(database),
             _ => mysql_exec(&self.url(""), &[format!("CREATE DATABASE `{database}`")]).await,
         }
     }
 
-    async fn drop_database(&self, database: &str) {
+    pub async fn drop_database(&self, database: &str) {
         match self {
             Server::Postgres(server) => {
                 let drop = format!("DROP DATABASE \"{database}\" WITH (FORCE)");

@@ -202,8 +202,9 @@ impl Scene {
             Some(mode) => format!("mode = \"{mode}\"\n"),
             None => String::new(),
         };
-        // The target's table is the last one before what is added.
-        let more = format!("{mode}{}", dataset::CHUNKS);
+        // The target's table is the last one before what is added. Nothing is replayed: it is the
+        // copying that is disturbed here, and a source that is written to must be noticed.
+        let more = format!("{mode}[follow]\nmode = \"off\"\n{}", dataset::CHUNKS);
         let (source, target) = &self.urls;
         let applied = self.cluster.apply(&self.job, source, target, &more).await;
         applied.expect_ok();

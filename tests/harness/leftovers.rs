@@ -74,7 +74,10 @@ pub async fn none_in_postgres(database: &Database) {
     let found: Vec<String> = sqlx::query_scalar(
         "SELECT 'prepared ' || gid FROM pg_prepared_xacts WHERE database = current_database() \
          UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'sterna' \
-         UNION ALL SELECT 'relation ' || relname FROM pg_class WHERE relname LIKE 'sterna\\_%'",
+         UNION ALL SELECT 'relation ' || relname FROM pg_class WHERE relname LIKE 'sterna\\_%' \
+         UNION ALL SELECT 'publication ' || pubname FROM pg_publication \
+         UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots \
+         WHERE database = current_database()",
     )
     .fetch_all(&mut conn)
     .await
@@ -82,7 +85,7 @@ pub async fn none_in_postgres(database: &Database) {
     assert!(found.is_empty(), "left: {found:?}");
     let _ = conn.close().await;
     let sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
-                    AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+                    AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')";
     until("our sessions to be gone", secs(10), || async {
         let mut conn = database.pg().await;
         let left: Vec<i32> = sqlx::query_scalar(sessions)
@@ -119,8 +122,8 @@ pub async fn sessions(server: &Server) -> Vec<String> {
     rows
 }
 
-/// Asserts that a SQLite target holds no table of ours and no journal lies beside it.
-pub async fn none_in_sqlite(path: &str) {
+/// Asserts that a SQLite file holds no table and no trigger of ours.
+pub async fn none_named_in_sqlite(path: &str) {
     let mut conn = sqlite(path).await;
     let names: Vec<String> =
         sqlx::query_scalar("SELECT name FROM sqlite_master WHERE name LIKE '%sterna%'")
@@ -128,6 +131,11 @@ pub async fn none_in_sqlite(path: &str) {
             .await
             .expect("a list");
     assert!(names.is_empty(), "tables of ours are left: {names:?}");
+}
+
+/// The same of a target, and no journal lies beside it.
+pub async fn none_in_sqlite(path: &str) {
+    none_named_in_sqlite(path).await;
     for suffix in ["-journal", "-wal"] {
         let beside = format!("{path}{suffix}");
         let length = std::fs::metadata(&beside).map_or(0, |meta| meta.len());

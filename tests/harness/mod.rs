@@ -16,3 +16,4 @@ pub mod process;
 pub mod proxy;
 pub mod server;
 pub mod wait;
+pub mod workload;

@@ -114,6 +114,11 @@ impl Server {
         shell(KILL, &self.dir, &[]);
     }
 
+    /// Whether it has a postmaster that wasn't told to end.
+    pub fn is_running(&self) -> bool {
+        self.dir.join("data/postmaster.pid").exists()
+    }
+
     /// An orderly shutdown that doesn't wait for clients to leave.
     pub fn stop(&self) {
         shell(STOP, &self.dir, &[]);

@@ -155,3 +155,45 @@ fn a_password_is_seen_even_in_a_broken_url() {
         assert!(!has_password(url), "{url}");
     }
 }
+
+#[test]
+fn following_is_asked_for_by_mode() {
+    let pair = |key: &str, value: &str| Entry {
+        key: key.to_owned(),
+        line: 9,
+        node: Node {
+            line: 9,
+            value: Value::Text(value.to_owned()),
+        },
+    };
+    let file = |follow: Vec<Entry>| {
+        let table = |key: &str, entries| Entry {
+            key: key.to_owned(),
+            line: 8,
+            node: Node {
+                line: 8,
+                value: Value::Map(entries),
+            },
+        };
+        let root = Node {
+            line: 1,
+            value: Value::Map(vec![
+                pair("name", "shop"),
+                table("source", vec![pair("url", "sqlite:a")]),
+                table("target", vec![pair("url", "sqlite:b")]),
+                table("follow", follow),
+            ]),
+        };
+        read(&root)
+    };
+    let spec = file(vec![pair("mode", "live"), pair("drift", "apply")]).expect("valid");
+    assert_eq!(
+        (spec.follow, spec.drift),
+        (FollowMode::Live, DriftMode::Apply)
+    );
+    let spec = file(vec![pair("mode", "live"), pair("from", "bin.000003:4")]).expect("valid");
+    assert_eq!(spec.target_mode, TargetMode::Append);
+    let problems = file(vec![pair("mode", "lve"), pair("from", "x")]).expect_err("not a mode");
+    let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["follow.from", "follow.mode"]);
+}

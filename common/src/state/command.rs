@@ -52,11 +52,15 @@ pub struct WorkerHello {
 pub enum Command {
     SubmitJob {
         uid: JobUid,
-        spec: JobSpec,
+        spec: Box<JobSpec>,
     },
     SetIntent {
         job: JobId,
         intent: Intent,
+    },
+    /// A job that follows its source is to end: apply what the log holds, prove the result, let go.
+    Complete {
+        job: JobId,
     },
     RegisterWorker(WorkerHello),
     /// The worker is gone: every lease it held is free again.

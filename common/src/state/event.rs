@@ -32,6 +32,18 @@ pub enum EventKind {
     IntentChanged {
         intent: Intent,
     },
+    /// The user wants a job that follows its source to end.
+    CompletionAsked,
+    /// The source keeps its log from here on.
+    Secured {
+        position: String,
+    },
+    /// The target has everything up to here.
+    Followed {
+        position: String,
+        transactions: u64,
+        rows: u64,
+    },
     JobFailed {
         failure: Failure,
     },

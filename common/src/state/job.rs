@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{Mark, Secured};
 use crate::code::Failure;
 use crate::digest::Digest;
 use crate::epoch::Epoch;
@@ -24,13 +25,14 @@ pub enum Phase {
     Checking,
     /// The leader makes the plan. Left by `AdoptPlan` or `RefusePlan`.
     Planning,
-    /// Fence, ledger, tables. From here on the target is touched.
+    /// Fence, ledger, tables; P0 at a source that is followed. From here on the target is touched.
     Creating,
-    /// Partitions by two-phase commit, then the question whether the source moved meanwhile.
+    /// Partitions by two-phase commit, then what the source logged meanwhile is replayed; or, where
+    /// it is not followed, the question whether it moved.
     Copying,
     /// Secondary indexes, then foreign keys.
     Indexing,
-    /// Changes of the source, as they happen.
+    /// Changes of the source, as they happen. Left by `Complete` and what it takes.
     Following,
     /// The target is read back.
     Verifying,
@@ -98,6 +100,8 @@ pub enum SourceProof {
     Reread,
     /// Not known, and the user allowed it.
     Waived,
+    /// What was written meanwhile was replayed from its log: [`Job::followed`] says up to where.
+    Replayed,
 }
 
 /// A partition. Where it lies (table, class, buckets) follows from the plan and isn't stored.
@@ -196,6 +200,12 @@ pub struct Task {
     pub epoch: Epoch,
     pub attempts: u16,
     pub stage: TaskStage,
+    /// When it was last given out.
+    #[serde(default)]
+    pub assigned_at: Millis,
+    /// Why it is tried again, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
 }
 
 /// Set and left by `apply` alone, durable in the log.
@@ -222,6 +232,9 @@ pub struct TableTotals {
     /// The target's digest was equal.
     pub verified: bool,
     pub indexed: bool,
+    /// The two ends differ, and the source was written to beyond what the target stands for.
+    #[serde(default)]
+    pub written_since: bool,
 }
 
 /// One migration.
@@ -244,6 +257,16 @@ pub struct Job {
     pub plan: Option<Arc<Plan>>,
     pub mark: Option<SourceMark>,
     pub source_proof: SourceProof,
+    /// P0, once the source keeps its log for us. Set by the secure task's result.
+    #[serde(default)]
+    pub secured: Option<Secured>,
+    /// How far the target is, as the last follow task that ended said: to show, and to prove the
+    /// result by. Where a next one goes on is read from the target.
+    #[serde(default)]
+    pub followed: Option<Mark>,
+    /// The user wants a job that follows to end.
+    #[serde(default)]
+    pub complete: bool,
     pub totals: Vec<TableTotals>,
     /// Partitions that were handed out again after a loss or a failure, and copied again.
     pub redone: u64,
@@ -326,6 +349,9 @@ impl Job {
             plan: None,
             mark: None,
             source_proof: SourceProof::Open,
+            secured: None,
+            followed: None,
+            complete: false,
             totals: Vec::new(),
             redone: 0,
             partitions: Vec::new(),
@@ -411,12 +437,20 @@ impl Job {
         self.index.put(no, partition, true);
     }
 
+    /// Table, class and buckets of every partition; none where the rows are at the target already.
+    pub(crate) fn layout(&self) -> Vec<(TableNo, u32, Vec<u32>)> {
+        match &self.plan {
+            Some(plan) if self.spec.from.is_none() => plan.partitions(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Rebuilds what isn't stored.
     pub(crate) fn reindex(&mut self) {
-        let mut index = Index::default();
-        if let Some(plan) = &self.plan {
-            index.layout = plan.partitions();
-        }
+        let mut index = Index {
+            layout: self.layout(),
+            ..Index::default()
+        };
         for (no, partition) in (0u32..).map(PartitionNo).zip(&self.partitions) {
             index.put(no, partition, true);
         }

@@ -64,7 +64,8 @@ impl State {
         match intent {
             Intent::Run if failed => self.resume(id),
             Intent::Cancel => self.end(id, Ending::Cancelled),
-            Intent::Run | Intent::Pause => {}
+            Intent::Pause => self.take_back_follow(id),
+            Intent::Run => {}
         }
         Ok(Applied::Done)
     }
@@ -76,12 +77,14 @@ impl State {
         worker: WorkerId,
     ) -> Result<Applied, Rejected> {
         self.check_takes_work(worker)?;
+        let now = self.now;
         let job = self.job_mut(id)?;
         let task = job
             .task(no)
             .ok_or_else(|| Rejected::UnknownUnit(no.to_string()))?;
         // The end of a job is work too, whatever the user's intent.
-        if job.ending.is_none() || !matches!(task.kind, TaskKind::Resolve { .. }) {
+        let ends = matches!(task.kind, TaskKind::Resolve { .. } | TaskKind::Release);
+        if job.ending.is_none() || !ends {
             check_runs(job, job.phase)?;
         }
         let task = &mut job.tasks[no.0 as usize];
@@ -90,6 +93,7 @@ impl State {
         }
         task.epoch = task.epoch.next();
         task.stage = TaskStage::Leased { worker };
+        task.assigned_at = now;
         let (epoch, kind) = (task.epoch, task.kind.name().to_owned());
         self.log(
             Some(id),
@@ -143,6 +147,7 @@ impl State {
             epoch: lease.epoch,
         };
         self.log(Some(lease.job), done);
+        self.log_position(lease.job, &kind);
         match outcome {
             Ok(()) => self.advance(lease.job),
             Err(failure) => self.fail(lease.job, failure),
@@ -153,16 +158,18 @@ impl State {
     pub(super) fn adopt_plan(&mut self, id: JobId, plan: Plan) -> Result<Applied, Rejected> {
         let job = self.job_mut(id)?;
         check_runs(job, Phase::Planning)?;
-        let layout = plan.partitions();
+        let tables = plan.tables.len();
+        job.plan = Some(Arc::new(plan));
+        let layout = job.layout();
         job.partitions = vec![Partition::default(); layout.len()];
-        job.totals = vec![TableTotals::default(); plan.tables.len()];
+        job.totals = vec![TableTotals::default(); tables];
         for (table, _, _) in &layout {
             job.totals[table.0 as usize].partitions += 1;
         }
         job.catalog = None;
-        job.plan = Some(Arc::new(plan));
         job.reindex();
         job.add_task(TaskKind::Create);
+        job.add_secure();
         self.enter(id, Phase::Creating);
         Ok(Applied::Done)
     }
@@ -204,10 +211,17 @@ impl State {
                 };
                 return self.enter(id, phase);
             }
-            match job.phase {
+            let phase = job.phase;
+            match phase {
                 Phase::Checking => return self.enter(id, Phase::Planning),
                 Phase::Creating => self.enter(id, Phase::Copying),
                 Phase::Copying => match job.source_proof {
+                    SourceProof::Open if job.is_followed() => {
+                        if job.add_replay() {
+                            return;
+                        }
+                        job.source_proof = SourceProof::Replayed;
+                    }
                     SourceProof::Open if !job.has_settled() => {
                         let mark = job.mark.clone();
                         job.add_task(TaskKind::Settle { mark });
@@ -216,17 +230,18 @@ impl State {
                     // Every table was read again and was equal.
                     SourceProof::Open => job.source_proof = SourceProof::Reread,
                     _ => {
-                        job.add_for_tables(|table| TaskKind::Index { table });
+                        job.add_indexes();
                         self.enter(id, Phase::Indexing);
                     }
                 },
-                Phase::Indexing => {
-                    if !job.add_foreign_keys() && !job.add_objects() {
-                        if job.is_verifiable() {
-                            job.add_verify(false);
-                        }
-                        self.enter(id, Phase::Verifying);
-                    }
+                Phase::Indexing if job.add_foreign_keys() => {}
+                // Triggers would fire on what is applied: not before the end.
+                Phase::Indexing if job.is_to_stay() => self.enter(id, Phase::Following),
+                Phase::Indexing if job.add_objects() => {}
+                Phase::Following if job.add_following() => {}
+                Phase::Indexing | Phase::Following => {
+                    job.add_proofs();
+                    self.enter(id, Phase::Verifying);
                 }
                 Phase::Verifying => {
                     self.end(id, Ending::Completed);
@@ -292,6 +307,9 @@ impl State {
         if touched {
             job.ending = Some(ending);
             let drop_bookkeeping = ending != Ending::Failed;
+            if drop_bookkeeping && job.has_secured() {
+                job.add_task(TaskKind::Release);
+            }
             job.add_task(TaskKind::Resolve {
                 units,
                 drop_bookkeeping,
@@ -326,8 +344,9 @@ impl State {
         match phase {
             // The answer of before the stop may be out of date.
             Phase::Copying => job.source_proof = SourceProof::Open,
-            Phase::Indexing => job.add_for_tables(|table| TaskKind::Index { table }),
-            Phase::Verifying if job.is_verifiable() => job.add_verify(false),
+            Phase::Creating => job.add_secure(),
+            Phase::Indexing => job.add_indexes(),
+            Phase::Verifying => job.add_proofs(),
             _ => {}
         }
         if let Some(task) = task {
@@ -377,9 +396,19 @@ impl Job {
                 self.totals[table.0 as usize].indexed = true;
             }
             (
-                TaskKind::Create | TaskKind::ForeignKeys { .. } | TaskKind::Objects,
+                TaskKind::Create
+                | TaskKind::ForeignKeys { .. }
+                | TaskKind::Objects
+                | TaskKind::Release,
                 TaskResult::Done,
             ) => {}
+            (TaskKind::Secure, TaskResult::Secured(secured)) => self.secured = Some(secured),
+            (TaskKind::Follow { .. }, TaskResult::Followed(mark)) => {
+                return Ok(self.take_mark(*mark));
+            }
+            (TaskKind::Compare { table, .. }, TaskResult::Compared(compared)) => {
+                return Ok(self.take_compared(*table, compared));
+            }
             (TaskKind::Resolve { .. }, TaskResult::Resolved { .. }) => {}
             (kind, result) => {
                 let what = format!("{result:?} is no answer to {}", kind.name());

@@ -15,6 +15,7 @@ use crate::limits::{ENDED_JOBS_MAX, EVENTS_MAX};
 mod check;
 mod command;
 mod event;
+mod following;
 mod job;
 mod lifecycle;
 mod partition;
@@ -56,8 +57,9 @@ impl State {
     /// Applies one command at the time of the current entry.
     fn apply(&mut self, command: Command) -> Result<Applied, Rejected> {
         match command {
-            Command::SubmitJob { uid, spec } => self.submit_job(uid, spec),
+            Command::SubmitJob { uid, spec } => self.submit_job(uid, *spec),
             Command::SetIntent { job, intent } => self.set_intent(job, intent),
+            Command::Complete { job } => self.complete(job),
             Command::RegisterWorker(hello) => self.register_worker(hello),
             Command::LoseWorker { worker, reason } => self.lose_worker(worker, reason),
             Command::DrainWorker { worker, drain } => self.drain_worker(worker, drain),

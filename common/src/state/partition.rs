@@ -10,6 +10,7 @@ use crate::state::{
     Applied, Decided, Decision, EventKind, Intent, Job, Phase, Rejected, Stage, State, TaskStage,
     unit_name,
 };
+use crate::task::TaskKind;
 
 impl State {
     pub(super) fn assign_partition(
@@ -171,7 +172,7 @@ impl State {
         class: ErrorClass,
         failure: Failure,
     ) -> Result<Applied, Rejected> {
-        let attempts_max = crate::limits::ATTEMPTS_MAX;
+        let mut attempts_max = crate::limits::ATTEMPTS_MAX;
         let now = self.now;
         let (attempt, unit) = match lease.unit {
             Unit::Partition(no) => {
@@ -185,9 +186,16 @@ impl State {
             Unit::Task(no) => {
                 let job = self.held_task(lease)?;
                 let task = &mut job.tasks[no.0 as usize];
+                if matches!(task.kind, TaskKind::Follow { .. }) {
+                    attempts_max = crate::limits::FOLLOW_ATTEMPTS_MAX;
+                }
+                if task.has_run_steadily(now) {
+                    task.attempts = 0;
+                }
                 task.attempts = task.attempts.saturating_add(1);
                 let not_before = now.plus(retry::wait_ms(task.attempts, u64::from(no.0)));
                 task.stage = TaskStage::Waiting { not_before };
+                task.last_failure = Some(failure.clone());
                 (task.attempts, unit_name(None, Some(no)))
             }
         };
@@ -205,6 +213,7 @@ impl State {
             ErrorClass::Transient | ErrorClass::Fenced => attempt >= attempts_max,
         };
         if stop {
+            let failure = self.named(lease, failure);
             self.fail(lease.job, failure);
         }
         Ok(Applied::Done)

@@ -17,6 +17,8 @@ impl Job {
             epoch: Epoch(0),
             attempts: 0,
             stage,
+            assigned_at: Millis(0),
+            last_failure: None,
         });
     }
 
@@ -39,7 +41,8 @@ impl Job {
 
     /// Rows that were at the target before (append) are in no digest of ours.
     pub(super) fn is_verifiable(&self) -> bool {
-        self.spec.verify == VerifyMode::Full && self.spec.target_mode != TargetMode::Append
+        let ours = self.spec.target_mode != TargetMode::Append || self.spec.from.is_some();
+        self.spec.verify == VerifyMode::Full && ours
     }
 
     /// Foreign keys need every table's unique keys. False if there are none to add, or they were.
@@ -51,6 +54,9 @@ impl Job {
             return false;
         }
         let plan = self.plan.clone().expect("indexing follows planning");
+        if self.spec.from.is_some() {
+            return false;
+        }
         let mut any = false;
         for (table, target) in (0u32..).map(TableNo).zip(&plan.tables) {
             if !target.target.foreign_keys.is_empty() {

@@ -21,6 +21,7 @@ use self::change::Change;
 pub use self::change::HASH_CHARS;
 pub use self::expression::{Expression, no_column};
 use self::guard::{Found, Guard};
+use crate::change::net::Row;
 use crate::code::{Code, Failure};
 use crate::fidelity::Loss;
 use crate::limits;
@@ -152,6 +153,45 @@ impl Transform {
             }
         }
         Ok(out)
+    }
+
+    /// Some rows may be left out.
+    pub fn filters(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// One row as it goes on; None = it is left out.
+    pub fn one(&mut self, row: &Row) -> Result<Option<Row>, Failure> {
+        let row: Vec<Option<&[u8]>> = row.iter().map(Option::as_deref).collect();
+        if !self.keeps(&row)? {
+            return Ok(None);
+        }
+        let mut out = RowBatch::new(self.outputs.len());
+        for output in &self.outputs {
+            self.write(output, &row, &mut out)?;
+        }
+        Ok(Some(out.cells().map(|cell| cell.map(Box::from)).collect()))
+    }
+
+    /// The columns at `places` of a row of which no other cell is known; the others are NULL.
+    pub fn key(&self, row: &Row, places: &[usize]) -> Result<Row, Failure> {
+        let row: Vec<Option<&[u8]>> = row.iter().map(Option::as_deref).collect();
+        let mut out = RowBatch::new(self.outputs.len());
+        for (place, output) in self.outputs.iter().enumerate() {
+            match places.contains(&place) {
+                true => self.write(output, &row, &mut out)?,
+                false => out.push_null(),
+            }
+        }
+        Ok(out.cells().map(|cell| cell.map(Box::from)).collect())
+    }
+
+    /// The place at which the source's column `place` goes on as it is or changed by itself alone;
+    /// None = it doesn't.
+    pub fn place_of(&self, place: u32) -> Option<u32> {
+        let of =
+            |output: &Output| matches!(output.from, From::Source(at, _) if at == place as usize);
+        self.outputs.iter().position(of).map(|at| at as u32)
     }
 
     fn all_fit(&self, batch: &RowBatch) -> bool {

@@ -88,7 +88,10 @@ impl Control {
     pub fn new(workers: u8, partitions: u8, durable: bool) -> Control {
         let mut state = State::default();
         let (uid, spec) = (job::uid(), job::spec());
-        let mut commands = vec![Command::SubmitJob { uid, spec }];
+        let mut commands = vec![Command::SubmitJob {
+            uid,
+            spec: Box::new(spec),
+        }];
         commands.extend((0..workers).map(|name| Command::RegisterWorker(hello((name, 0)))));
         apply(&mut state, commands);
         let lease = assign(&mut state, 0);
@@ -245,6 +248,7 @@ fn view(state: &State, lost: Option<WorkerId>) -> ClusterView {
     ClusterView {
         now: EVER,
         workers: state.workers().map(|(id, _)| (id, seen(id))).collect(),
+        ..ClusterView::default()
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use common::change::{LogFacts, LogOrder, Mark, Position, Secured};
 use common::detect::Health;
 use common::digest::Digest;
 use common::epoch::{Epoch, Lease, Unit};
-use common::id::{JobId, JobUid, Millis, PartitionNo, TaskNo, WorkerId};
+use common::id::{JobId, JobUid, Millis, PartitionNo, TableNo, TaskNo, WorkerId};
 use common::job::{Endpoint, JobSpec};
 use common::limits::Limits;
 use common::plan::Loaded;
@@ -20,7 +21,7 @@ use common::schema::{
 use common::state::{
     Applied, Command, Decision, Entry, Rejected, Stage, State, TaskStage, WorkerHello,
 };
-use common::task::{Settled, TaskKind, TaskResult};
+use common::task::{Compared, Settled, TaskKind, TaskResult};
 use common::two_phase::decide;
 use common::view::{ClusterView, WorkerView};
 
@@ -31,6 +32,14 @@ pub struct Model {
     pub limits: Limits,
     /// The target keeps prepared transactions without their session.
     pub durable: bool,
+    /// The source's log can be followed; what a job does about it is in its spec.
+    pub log: Option<LogFacts>,
+    /// What the next job is submitted with beyond the defaults.
+    pub asked: fn(&mut JobSpec),
+    /// Where the source's log ends.
+    pub log_end: u64,
+    /// Tables with a change.
+    pub touched: Vec<u32>,
 }
 
 pub const JOB: JobId = JobId(1);
@@ -46,6 +55,19 @@ impl Model {
             view,
             limits: Limits::default(),
             durable,
+            log: None,
+            asked: |_| {},
+            log_end: 1,
+            touched: Vec::new(),
+        }
+    }
+
+    /// Everything the log holds is in the target.
+    fn mark(&self) -> Mark {
+        Mark {
+            position: position(self.log_end),
+            touched: self.touched.iter().copied().map(TableNo).collect(),
+            ..Mark::default()
         }
     }
 
@@ -69,8 +91,10 @@ impl Model {
             url: url.to_owned(),
             password: None,
         };
-        let spec = JobSpec::new(name, endpoint("sqlite:a"), endpoint("sqlite:b"));
+        let mut spec = JobSpec::new(name, endpoint("sqlite:a"), endpoint("sqlite:b"));
+        (self.asked)(&mut spec);
         let uid = JobUid::parse("00000000000000000000000000000001").expect("32 hex digits");
+        let spec = Box::new(spec);
         self.apply(Command::SubmitJob { uid, spec })
     }
 
@@ -168,7 +192,13 @@ impl Model {
     /// What an honest worker would answer to a task.
     pub fn honest(&self, kind: &TaskKind, unmoved: bool) -> TaskResult {
         match kind {
-            TaskKind::Inspect { .. } => TaskResult::Inspected(Box::new(catalog(self.durable))),
+            TaskKind::Inspect { .. } => {
+                let log = self.log.clone();
+                TaskResult::Inspected(Box::new(Catalog {
+                    log,
+                    ..catalog(self.durable)
+                }))
+            }
             TaskKind::Settle { .. } if unmoved => TaskResult::Settled(Settled::Unmoved),
             TaskKind::Settle { .. } => TaskResult::Settled(Settled::Unknown),
             TaskKind::Verify { expected, .. } => TaskResult::Digested(*expected),
@@ -176,8 +206,13 @@ impl Model {
                 committed: 0,
                 rolled_back: 0,
             },
-            // The model's source stands still: none of these is ever added.
-            TaskKind::Secure | TaskKind::Follow { .. } => TaskResult::Done,
+            TaskKind::Secure => TaskResult::Secured(secured()),
+            TaskKind::Follow { .. } => TaskResult::Followed(Box::new(self.mark())),
+            TaskKind::Compare { .. } => TaskResult::Compared(Compared {
+                at_source: Digest::default(),
+                at_target: Digest::default(),
+                written_since: false,
+            }),
             TaskKind::Create
             | TaskKind::Release
             | TaskKind::Index { .. }
@@ -202,6 +237,21 @@ impl Model {
             unit: Unit::Task(TaskNo(no)),
             epoch: Epoch(epoch),
         }
+    }
+}
+
+pub fn position(at: u64) -> Position {
+    Position {
+        order: LogOrder(0, at),
+        text: format!("log:{at}"),
+    }
+}
+
+/// P0 of the model's source.
+pub fn secured() -> Secured {
+    Secured {
+        position: position(1),
+        identity: "source".to_owned(),
     }
 }
 

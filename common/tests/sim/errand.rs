@@ -116,7 +116,10 @@ impl Errand {
             return Err(Refusal::Connection);
         }
         Ok(Some(match self.kind.clone() {
-            TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Release => {
+            TaskKind::Secure
+            | TaskKind::Follow { .. }
+            | TaskKind::Release
+            | TaskKind::Compare { .. } => {
                 unreachable!("the model's jobs don't follow")
             }
             TaskKind::Inspect { .. } => {

@@ -328,7 +328,7 @@ impl World {
         if self.cluster.log.is_empty() && self.cluster.leader.is_some() {
             let command = Command::SubmitJob {
                 uid: scene::uid(),
-                spec: scene::spec(),
+                spec: Box::new(scene::spec()),
             };
             broken.extend(self.append(vec![command]));
         }

@@ -302,7 +302,7 @@ fn outcome(manner: &Manner, directive: &Directive) -> Option<Outcome> {
         Order::Prepare { .. } => Outcome::Prepared(loaded(directive.lease.unit)),
         Order::Commit => Outcome::Committed(directive.lease.epoch),
         Order::Run { task } => Outcome::Task(match task {
-            TaskKind::Secure | TaskKind::Follow { .. } => {
+            TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Compare { .. } => {
                 unreachable!("the fake workers' jobs don't follow")
             }
             TaskKind::Release => TaskResult::Done,

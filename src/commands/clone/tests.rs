@@ -21,6 +21,7 @@ fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
         partitions_committed: 0,
         indexed: false,
         verified: false,
+        written_since: false,
         digest: String::new(),
     };
     JobStatus {
@@ -46,6 +47,7 @@ fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
         bytes_estimated: 0,
         verified: false,
         source_proof: SourceProof::Open,
+        follow: None,
         limited_by: None,
         notes: Vec::new(),
         failure: None,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::change::FollowMode;
 use common::code::{Code, ErrorClass};
 use common::directive::Outcome;
 use common::epoch::{Epoch, Unit};
@@ -134,7 +135,8 @@ async fn load(
 ) -> Result<Option<Loaded>> {
     let table = ctx.table(spec.table)?;
     let fingerprint = Fingerprint::new(table.rows(), table.form);
-    let request = ReadRequest::source(&table, spec.columns, spec.ranges);
+    let mut request = ReadRequest::source(&table, spec.columns, spec.ranges);
+    request.pinned = ctx.plan()?.follow != FollowMode::Off && table.change_key().is_empty();
     let transform = shaped::transform(ctx, &table)?;
     let metrics = Arc::clone(&ctx.shared);
     let left_out = move |rows| metrics.metrics.add_rows(Side::LeftOut, rows, 0);
@@ -157,7 +159,13 @@ async fn load(
         }
     }
     match reading.join_next().await {
-        Some(Ok(read)) => read.map(Some),
+        Some(Ok(read)) => {
+            let (loaded, snapshot) = read?;
+            if let Some(snapshot) = snapshot {
+                writer.note_snapshot(snapshot);
+            }
+            Ok(Some(loaded))
+        }
         _ => Err(Error::transient(Code::Internal, "the reader was cut short")),
     }
 }
@@ -198,13 +206,13 @@ async fn read(
     opening: impl Future<Output = Result<Box<dyn SourceReader>>>,
     mut fingerprint: Fingerprint,
     batches: mpsc::Sender<Weighed>,
-) -> Result<Loaded> {
+) -> Result<(Loaded, Option<String>)> {
     let budget = Arc::new(Semaphore::new(limits::BATCHES_IN_FLIGHT));
     let mut reader = opening.await?;
     loop {
         let mut permit = acquire(&budget, 1).await?;
         let Some(batch) = reader.next().await? else {
-            return Ok(fingerprint.finish());
+            return Ok((fingerprint.finish(), reader.snapshot()));
         };
         let weight = (batch.bytes() / limits::BATCH_BYTES).min(limits::BATCHES_IN_FLIGHT);
         if weight > 1 {

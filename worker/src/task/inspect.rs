@@ -65,14 +65,17 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
     let mut tables = choose(spec, tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
     let mut in_the_way = None;
-    if spec.target_mode == TargetMode::RequireEmpty {
+    if spec.target_mode == TargetMode::RequireEmpty || spec.from.is_some() {
         let names: Vec<TableRef> = tables
             .iter()
             .map(|table| naming::target(spec, table, from, to))
             .collect();
         let occupied = target.occupied(&names).await?;
         let names: Vec<String> = names.into_iter().map(|table| table.to_string()).collect();
-        in_the_way = refuse_occupied(&names, &occupied);
+        in_the_way = match spec.from {
+            None => refuse_occupied(&names, &occupied),
+            Some(_) => refuse_absent(&names, &occupied),
+        };
     }
     Ok(Seen {
         at_source,
@@ -168,6 +171,20 @@ fn cut_dangling_keys(tables: &mut [TableSchema]) -> Vec<String> {
     notes
 }
 
+/// Where nothing is copied the rows must be there.
+fn refuse_absent(names: &[String], occupied: &[Occupied]) -> Option<Failure> {
+    let there = names.iter().zip(occupied);
+    let absent: Vec<&str> = there
+        .filter(|(_, occupied)| **occupied == Occupied::Absent)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut what = absent[..absent.len().min(NAMES_SHOWN_MAX)].join(", ");
+    if absent.len() > NAMES_SHOWN_MAX {
+        what.push_str(&format!(" and {} more", absent.len() - NAMES_SHOWN_MAX));
+    }
+    (!absent.is_empty()).then(|| Failure::new(Code::TargetMissing, what))
+}
+
 /// A table that is there is in the way even if it is empty: its columns may be others.
 fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Option<Failure> {
     let there: Vec<(&String, Occupied)> = names
@@ -213,8 +230,8 @@ async fn sample(
 ) -> Result<Vec<InspectedTable>> {
     let sampling = tables.into_iter().map(|table| async move {
         let sampled = match buckets_wanted(table.bytes_estimate, spec, slots) {
-            // One bucket needs no bound.
-            ..=1 => InspectedTable {
+            // One bucket needs no bound, nor does a table that isn't copied.
+            buckets if buckets <= 1 || spec.from.is_some() => InspectedTable {
                 schema: table,
                 key: KeySample::default(),
             },

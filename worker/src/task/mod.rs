@@ -1,6 +1,7 @@
 //! The units of work: one file per task, each a straight line from the lease to what came of it.
 //! Here: what a unit is given, how it is told to commit or stop, and which file runs it.
 
+mod compare;
 mod copy;
 mod create;
 mod fingerprint;
@@ -168,6 +169,7 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
         TaskKind::Verify {
             table, at_source, ..
         } => verify::run(ctx, table, at_source).boxed().await,
+        TaskKind::Compare { table, at } => compare::run(ctx, table, at).boxed().await,
         TaskKind::Resolve {
             units,
             drop_bookkeeping,
@@ -185,7 +187,8 @@ fn needs_plan(kind: &TaskKind) -> bool {
         | TaskKind::Index { .. }
         | TaskKind::ForeignKeys { .. }
         | TaskKind::Objects
-        | TaskKind::Verify { .. } => true,
+        | TaskKind::Verify { .. }
+        | TaskKind::Compare { .. } => true,
     }
 }
 

@@ -72,6 +72,10 @@ struct Shaped {
 
 #[async_trait]
 impl SourceReader for Shaped {
+    fn snapshot(&self) -> Option<String> {
+        self.reader.snapshot()
+    }
+
     async fn next(&mut self) -> Result<Option<RowBatch>> {
         while let Some(batch) = self.reader.next().await? {
             let Some(mut transform) = self.transform.take() else {

@@ -11,6 +11,7 @@ mod mysql9;
 mod net;
 mod recovery;
 mod roundtrip;
+mod rowimage;
 mod schema;
 mod server;
 mod torture;

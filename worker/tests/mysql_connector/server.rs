@@ -205,6 +205,11 @@ pub fn plan_of(inspection: &Inspection, table: &str) -> TablePlan {
     let schema = tables
         .find(|found| found.name == table)
         .expect("the table is there");
+    as_it_is(schema)
+}
+
+/// The plan of a table that is copied as it is.
+pub fn as_it_is(schema: &TableSchema) -> TablePlan {
     TablePlan {
         source: schema.clone(),
         shaped: None,

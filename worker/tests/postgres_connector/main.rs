@@ -2,6 +2,9 @@
 
 #[path = "../support/cut.rs"]
 mod cut;
+mod follow;
+mod follow_source;
+mod follow_values;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 mod recovery;

@@ -185,7 +185,11 @@ fn submit(name: &str) -> Command {
     };
     Command::SubmitJob {
         uid: JobUid("0123456789abcdef0123456789abcdef".to_owned()),
-        spec: JobSpec::new(name, endpoint("sqlite:a.db"), endpoint("mysql://u@h/b")),
+        spec: Box::new(JobSpec::new(
+            name,
+            endpoint("sqlite:a.db"),
+            endpoint("mysql://u@h/b"),
+        )),
     }
 }
 

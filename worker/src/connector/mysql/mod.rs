@@ -5,13 +5,14 @@
 //! | `session` | connections, pinned settings, deadlines |
 //! | `types`, `quote` | types, selecting and storing cells; names and values as SQL |
 //! | `inspect`, `columns`, `objects`, `sample` | catalogue, views and the like, key bounds |
-//! | `reader` | rows out |
+//! | `reader`, `pinned` | rows out; a snapshot with a known place in the log |
 //! | `writer`, `load`, `guard`, `infile` | rows in |
 //! | `fence`, `xa` | where the bookkeeping is; prepared transactions and sessions |
 //! | `definition`, `ddl`, `define`, `carry` | text of definitions; tasks that run them |
 //! | `error` | what a server's code means |
 
 mod apply;
+pub mod binlog;
 mod carry;
 mod columns;
 mod ddl;
@@ -25,6 +26,7 @@ mod infile;
 mod inspect;
 mod load;
 mod objects;
+mod pinned;
 mod quote;
 mod reader;
 mod sample;
@@ -97,9 +99,7 @@ impl Connector for Mysql {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>> {
-        let session = self.host.open(Role::Source, Purpose::Read).await?;
-        let reader = reader::Reader::new(session, &self.host.database, &request)?;
-        Ok(Box::new(reader))
+        Ok(Box::new(reader::Reader::open(&self.host, &request).await?))
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {

@@ -101,29 +101,51 @@ async fn sequences(session: &mut Session, database: &str, found: &mut Found) -> 
             found.unreadable("sequence", &name);
             continue;
         };
-        let state = format!(
-            "SELECT next_not_cached_value, cycle_count FROM {}.{}",
-            ident(database),
-            ident(&name)
-        );
-        let state = session.row(&state).await?.unwrap_or_default();
-        let number = |at: usize| -> i128 {
-            let cell = state.get(at).and_then(|cell| cell.as_deref()?.parse().ok());
-            cell.unwrap_or(0)
-        };
-        let set = format!(
-            "DO SETVAL({}, {}, 0, {})",
-            ident(&name),
-            number(0),
-            number(1)
-        );
         found.objects.push(SchemaObject {
             kind: "sequence".to_owned(),
             undo: vec![format!("DROP SEQUENCE IF EXISTS {}", ident(&name))],
             stage: ObjectStage::BeforeTables,
-            statements: vec![create.to_owned(), set],
+            statements: vec![create.to_owned()],
+            name: name.clone(),
+        });
+        found.objects.push(SchemaObject {
+            kind: VALUE.to_owned(),
+            undo: Vec::new(),
+            stage: ObjectStage::AfterData,
+            statements: vec![value(session, database, &name).await?],
             name,
         });
+    }
+    Ok(())
+}
+
+/// The kind of an object that is the value of a sequence.
+pub const VALUE: &str = "sequence value";
+
+/// What sets a sequence of the target to where that of the source is now.
+async fn value(session: &mut Session, database: &str, name: &str) -> Result<String> {
+    let state = format!(
+        "SELECT next_not_cached_value, cycle_count FROM {}.{}",
+        ident(database),
+        ident(name)
+    );
+    let state = session.row(&state).await?.unwrap_or_default();
+    let number = |at: usize| -> i128 {
+        let cell = state.get(at).and_then(|cell| cell.as_deref()?.parse().ok());
+        cell.unwrap_or(0)
+    };
+    let (next, rounds) = (number(0), number(1));
+    Ok(format!("DO SETVAL({}, {next}, 0, {rounds})", ident(name)))
+}
+
+/// See [`crate::connector::Connector::refresh`].
+pub async fn refresh(
+    session: &mut Session,
+    database: &str,
+    objects: &mut [SchemaObject],
+) -> Result<()> {
+    for object in objects.iter_mut().filter(|object| object.kind == VALUE) {
+        object.statements = vec![value(session, database, &object.name).await?];
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Reads rows: plain SELECTs over key ranges, one after another on one connection, streamed in the
-//! text protocol. No transaction is held: a long snapshot would keep the source from purging.
+//! text protocol. No transaction is held: a long snapshot would keep the source from purging. But one
+//! for a table without a key, see `pinned`.
 
 use async_trait::async_trait;
 use common::code::Code;
@@ -8,10 +9,11 @@ use common::schema::{CellForm, KeyBound, KeyRange};
 use common::value::RowBatch;
 use mysql_async::Value;
 
+use super::pinned;
 use super::quote::{hex, ident, table_name};
-use super::session::Session;
+use super::session::{Host, Purpose, Session};
 use super::types;
-use crate::connector::{Error, ReadRequest, Result, SourceReader};
+use crate::connector::{Error, ReadRequest, Result, Role, SourceReader};
 
 /// Bytes of a value that an error shows.
 const SHOWN_BYTES: usize = 40;
@@ -24,6 +26,8 @@ pub struct Reader {
     running: bool,
     columns: Vec<Cell>,
     table: String,
+    /// Where in the log the snapshot is that everything is read in.
+    snapshot: Option<String>,
 }
 
 /// What is expected of a column's cells.
@@ -34,7 +38,7 @@ struct Cell {
 }
 
 impl Reader {
-    pub fn new(session: Session, database: &str, request: &ReadRequest) -> Result<Reader> {
+    fn new(session: Session, database: &str, request: &ReadRequest) -> Result<Reader> {
         let converted = |column| match request.form {
             CellForm::Canonical => types::foreign_charset(column).map(str::to_owned),
             CellForm::Native => None,
@@ -59,7 +63,19 @@ impl Reader {
             running: false,
             columns,
             table: request.table.name.clone(),
+            snapshot: None,
         })
+    }
+
+    /// Connects, and takes the snapshot of a pinned read.
+    pub async fn open(host: &Host, request: &ReadRequest) -> Result<Reader> {
+        let session = host.open(Role::Source, Purpose::Read).await?;
+        let mut reader = Reader::new(session, &host.database, request)?;
+        if request.pinned {
+            let snapshot = pinned::pin(host, &mut reader.session, &request.table).await?;
+            reader.snapshot = Some(snapshot);
+        }
+        Ok(reader)
     }
 
     fn append(&self, batch: &mut RowBatch, row: Vec<Value>) -> Result<()> {
@@ -121,6 +137,10 @@ impl SourceReader for Reader {
             }
         }
         Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    fn snapshot(&self) -> Option<String> {
+        self.snapshot.clone()
     }
 }
 

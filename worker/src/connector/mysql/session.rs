@@ -330,6 +330,14 @@ impl Session {
         Ok(())
     }
 
+    /// The connection itself, for what isn't a statement.
+    pub fn into_conn(mut self) -> Result<Conn, Failed> {
+        self.conn()?;
+        self.conn
+            .take()
+            .ok_or_else(|| Failed::late(&self.name, "nothing"))
+    }
+
     /// False once a statement was cut off: nothing can be sent any more.
     pub fn is_alive(&self) -> bool {
         self.conn.is_some()

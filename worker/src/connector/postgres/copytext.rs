@@ -44,7 +44,12 @@ pub fn decode_row(table: &str, fields: &[Field], line: &[u8], batch: &mut RowBat
             let what = format!("{table}.{} holds {length} bytes", field.name);
             return Err(Error::permanent(Code::UnsupportedType, what));
         }
-        decode_cell(field, cell, batch).map_err(|reason| {
+        // COPY doubles the backslash of `\\x`.
+        let cell = match field.shape {
+            Shape::Hex => cell.strip_prefix(b"\\").unwrap_or(cell),
+            _ => cell,
+        };
+        decode_cell(field.shape, cell, batch).map_err(|reason| {
             let what = format!("{table}.{}: {reason}", field.name);
             Error::permanent(Code::Internal, what)
         })?;
@@ -52,17 +57,18 @@ pub fn decode_row(table: &str, fields: &[Field], line: &[u8], batch: &mut RowBat
     Ok(())
 }
 
-fn decode_cell(
-    field: &Field,
+/// Appends `cell` in its shape; bytes as their type prints them.
+pub fn decode_cell(
+    shape: Shape,
     cell: &[u8],
     batch: &mut RowBatch,
 ) -> std::result::Result<(), &'static str> {
-    match field.shape {
+    match shape {
         Shape::Escaped => batch.push(cell),
         Shape::Text => batch.push_with(|out| unescape(cell, out)),
         Shape::Hex => {
             let digits = cell
-                .strip_prefix(b"\\\\x")
+                .strip_prefix(b"\\x")
                 .ok_or("bytes that don't begin with \\x")?;
             let mut whole = digits.len().is_multiple_of(2);
             batch.push_with(|out| {

@@ -7,6 +7,7 @@
 //! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
 //! | `fence`, `prepared` | where the bookkeeping is; prepared transactions and sessions |
+//! | `follow`, `stream/` | its changes: slot, publication, logical replication |
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
@@ -33,6 +34,7 @@ mod quote;
 mod reader;
 mod sample;
 mod session;
+mod stream;
 mod types;
 mod writer;
 
@@ -99,7 +101,8 @@ impl Connector for Postgres {
 
     async fn read(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>> {
         let session = self.host.open(Role::Source, Purpose::Read).await?;
-        Ok(Box::new(reader::Reader::new(session, &self.host, &request)))
+        let reader = reader::Reader::new(session, &self.host, &request);
+        Ok(Box::new(reader))
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {

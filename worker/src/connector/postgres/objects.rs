@@ -80,6 +80,13 @@ pub async fn read(session: &mut Session) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// The sequences' values as they are now, as [`read`] gives them.
+pub async fn current_values(session: &mut Session) -> Result<Vec<SchemaObject>> {
+    let mut found = Vec::new();
+    values(&mut found, session).await?;
+    Ok(found.into_iter().map(|found| found.object).collect())
+}
+
 async fn read_into(
     found: &mut Vec<Found>,
     session: &mut Session,

@@ -1,7 +1,9 @@
 //! Reads rows: `COPY (SELECT …) TO STDOUT` over key ranges, one after another on one connection.
-//! No transaction is held: a long snapshot would keep the source from vacuuming.
+//! No transaction is held (a long snapshot would keep the source from vacuuming) unless the read is
+//! pinned: then everything is read in one snapshot, whose place among the transactions is known.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use common::schema::{CellForm, Column, KeyBound, KeyRange, Member};
@@ -19,6 +21,7 @@ pub struct Reader {
     /// Reads everything, a batch at a time; runs only while `next` is waited for. None = ended.
     pump: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>>,
     batches: mpsc::Receiver<RowBatch>,
+    snapshot: Arc<OnceLock<String>>,
 }
 
 /// What [`pump`] reads.
@@ -26,10 +29,40 @@ struct Work {
     table: String,
     fields: Vec<Field>,
     statements: Vec<String>,
+    /// How many digits of a `money` are behind the point is the database's own matter.
+    own_locale: bool,
+    /// Where the snapshot goes that everything is read in.
+    pinned: Option<Arc<OnceLock<String>>>,
 }
 
 impl Reader {
     pub fn new(session: Session, host: &Host, request: &ReadRequest) -> Reader {
+        let ranges = request.ranges.iter();
+        let conditions = ranges.map(|range| condition(&request.key, range));
+        let conditions: Vec<Option<String>> = match request.ranges.is_empty() {
+            true => vec![None],
+            false => conditions.collect(),
+        };
+        Reader::with(session, host, request, conditions)
+    }
+
+    /// The rows of which one of `conditions` is true.
+    pub fn of_rows(
+        session: Session,
+        host: &Host,
+        request: &ReadRequest,
+        conditions: Vec<String>,
+    ) -> Reader {
+        let conditions = conditions.into_iter().map(Some).collect();
+        Reader::with(session, host, request, conditions)
+    }
+
+    fn with(
+        session: Session,
+        host: &Host,
+        request: &ReadRequest,
+        conditions: Vec<Option<String>>,
+    ) -> Reader {
         let pairs: Vec<(&Column, &Column)> = request
             .table
             .copied_columns()
@@ -39,16 +72,19 @@ impl Reader {
             name: column.name.clone(),
             shape: types::shape(column, &rows.canonical, request.form),
         });
+        let snapshot = Arc::new(OnceLock::new());
         let work = Work {
             table: request.table.full_name(),
             fields: fields.collect(),
-            statements: statements(host, request, &pairs),
+            statements: statements(host, request, &pairs, conditions),
+            own_locale: request.form == CellForm::Canonical,
+            pinned: request.pinned.then(|| snapshot.clone()),
         };
-        let own_locale = request.form == CellForm::Canonical;
         let (full, batches) = mpsc::channel(1);
         Reader {
-            pump: Some(Box::pin(pump(session, work, own_locale, full))),
+            pump: Some(Box::pin(pump(session, work, full))),
             batches,
+            snapshot,
         }
     }
 }
@@ -68,18 +104,25 @@ impl SourceReader for Reader {
         }
         Ok(self.batches.recv().await)
     }
+
+    fn snapshot(&self) -> Option<String> {
+        self.snapshot.get().cloned()
+    }
 }
 
 /// Runs the statements and sends their rows on. Dropped half way, it takes the connection with it.
-async fn pump(
-    mut session: Session,
-    work: Work,
-    own_locale: bool,
-    full: mpsc::Sender<RowBatch>,
-) -> Result<()> {
-    if own_locale {
-        // How many digits of a `money` are behind the point is the database's own matter.
+async fn pump(mut session: Session, work: Work, full: mpsc::Sender<RowBatch>) -> Result<()> {
+    if work.own_locale {
         session.run("RESET lc_monetary").await?;
+    }
+    if let Some(pinned) = &work.pinned {
+        let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        session.run(begin).await?;
+        // The first statement takes the snapshot of all.
+        let sql = "SELECT pg_catalog.pg_current_snapshot()::text";
+        let taken = session.cell(sql).await?.unwrap_or_default();
+        // Nobody else sets it.
+        let _ = pinned.set(taken);
     }
     let named = |failed: super::error::Failed| failed.about(&format!("table {}", work.table));
     let mut batch = RowBatch::new(work.fields.len());
@@ -118,8 +161,13 @@ async fn pump(
     Ok(())
 }
 
-/// One COPY for each range, one in all if there are none.
-fn statements(host: &Host, request: &ReadRequest, pairs: &[(&Column, &Column)]) -> Vec<String> {
+/// One COPY for each condition; None = all rows.
+fn statements(
+    host: &Host,
+    request: &ReadRequest,
+    pairs: &[(&Column, &Column)],
+    conditions: Vec<Option<String>>,
+) -> Vec<String> {
     let table = &request.table;
     let list: Vec<String> = pairs
         .iter()
@@ -138,13 +186,7 @@ fn statements(host: &Host, request: &ReadRequest, pairs: &[(&Column, &Column)]) 
         None => format!("COPY ({select}) TO STDOUT"),
         Some(condition) => format!("COPY ({select} WHERE {condition}) TO STDOUT"),
     };
-    if request.ranges.is_empty() {
-        return vec![copy(None)];
-    }
-    let ranges = request.ranges.iter();
-    ranges
-        .map(|range| copy(condition(&request.key, range)))
-        .collect()
+    conditions.into_iter().map(copy).collect()
 }
 
 /// `from <= key < until`; None = everything. Literals have no type of their own: they take the

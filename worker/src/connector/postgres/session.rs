@@ -19,6 +19,7 @@ use url::Url;
 use super::copytext::Encoder;
 use super::error::{Failed, classify};
 use super::quote::{ident, text};
+use super::types::VALUES_PINNED;
 use crate::connector::percent::decode;
 use crate::connector::{Error, Role};
 
@@ -32,11 +33,23 @@ const COPY_PIECE_BYTES: usize = 256 << 10;
 #[derive(Clone)]
 pub struct Host {
     options: PgConnectOptions,
+    pub link: Link,
     pub database: String,
     /// The default schema: `?schema=` of the URL, else `public`.
     pub schema: String,
     /// `user@host:port/database`, for messages.
     pub name: String,
+}
+
+/// What a connection by another driver needs. Holds the password, so it has no Debug.
+#[derive(Clone)]
+pub struct Link {
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: SecretString,
+    /// The URL asks for TLS and nothing less.
+    pub needs_tls: bool,
 }
 
 /// What a session is for.
@@ -113,6 +126,7 @@ impl Host {
             .extra_float_digits(3)
             .disable_statement_logging();
         let mut schema = "public".to_owned();
+        let mut needs_tls = false;
         for (key, value) in url.query_pairs() {
             match (key.as_ref(), value.as_ref()) {
                 ("schema", "") => return Err(usage("the schema is empty")),
@@ -120,6 +134,7 @@ impl Host {
                 ("host", directory) if directory.starts_with('/') => host = directory.to_owned(),
                 ("sslrootcert", path) => options = options.ssl_root_cert(path),
                 ("sslmode", mode) => {
+                    needs_tls = matches!(mode, "require" | "verify-ca" | "verify-full");
                     let mode = mode.parse().map_err(|_| {
                         usage("sslmode is disable, prefer, require, verify-ca or verify-full")
                     })?;
@@ -131,6 +146,13 @@ impl Host {
         let name = format!("{user}@{host}:{port}/{database}");
         Ok(Host {
             options: options.host(&host),
+            link: Link {
+                host,
+                port,
+                user,
+                password: password.cloned().unwrap_or_else(|| "".into()),
+                needs_tls,
+            },
             database,
             schema,
             name,
@@ -170,11 +192,7 @@ impl Session {
         };
         // Deadlines are this side's: a statement_timeout would count the time a COPY waits for us.
         self.run(&format!(
-            "SET standard_conforming_strings = on; SET search_path = pg_catalog; \
-             SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
-             SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; \
-             SET bytea_output = 'hex'; SET xmloption = content; SET row_security = off; \
-             SET lc_monetary = 'C'; SET array_nulls = on; SET statement_timeout = 0; \
+            "{VALUES_PINNED}; SET statement_timeout = 0; \
              SET lock_timeout = {lock_wait_ms}; SET idle_in_transaction_session_timeout = 0; \
              SET default_transaction_isolation = 'read committed'; \
              SET default_transaction_read_only = {read_only}; \

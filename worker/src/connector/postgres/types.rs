@@ -7,6 +7,12 @@ use common::schema::{CanonicalType, CellForm, Column};
 
 use super::quote::ident;
 
+/// Everything that decides how a value is printed.
+pub const VALUES_PINNED: &str = "SET standard_conforming_strings = on; SET search_path = \
+     pg_catalog; SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
+     SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
+     SET xmloption = content; SET lc_monetary = 'C'; SET array_nulls = on; SET row_security = off";
+
 /// What a column is on this server, by its type as DDL spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,14 +80,14 @@ pub fn shape(column: &Column, canonical: &CanonicalType, form: CellForm) -> Shap
     match (kind(&column.native_type), canonical) {
         (Kind::Bytea, _) | (Kind::Other, CanonicalType::Bytes { .. }) => Shape::Hex,
         (Kind::Bit | Kind::Other, CanonicalType::Bit { width }) => {
-            Shape::Bits(bits(&column.native_type).unwrap_or(usize::from(*width)))
+            Shape::Bits(bit_width(&column.native_type).unwrap_or(usize::from(*width)))
         }
         _ => Shape::Text,
     }
 }
 
 /// n of `bit(n)`; `bit` alone is one.
-fn bits(native_type: &str) -> Option<usize> {
+pub fn bit_width(native_type: &str) -> Option<usize> {
     if kind(native_type) != Kind::Bit {
         return None;
     }
@@ -101,6 +107,8 @@ pub fn select(column: &Column, canonical: &CanonicalType, form: CellForm) -> Str
     let zoned = format!("({name}::timestamptz AT TIME ZONE 'UTC')");
     match (canonical, kind) {
         (CanonicalType::Bool, Kind::Boolean | Kind::Other) => format!("{name}::bool::int4"),
+        // Its text would have the declaration, with an encoding that this one isn't.
+        (CanonicalType::Text { .. }, Kind::Other) if column.native_type == "xml" => name,
         // `char(n)` is padded where it is shown, not as text; arrays and all the rest are the same.
         (CanonicalType::Text { .. }, Kind::Other) => format!("{name}::text"),
         (CanonicalType::Bytes { .. }, Kind::Other) => format!("{name}::bytea"),
@@ -136,7 +144,7 @@ mod tests {
             assert_eq!(kind(spelling), expected, "{spelling}");
         }
         assert_eq!(
-            (bits("bit"), bits("bit(12)"), bits("d")),
+            (bit_width("bit"), bit_width("bit(12)"), bit_width("d")),
             (Some(1), Some(12), None)
         );
     }

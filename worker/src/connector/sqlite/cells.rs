@@ -42,6 +42,19 @@ impl Value {
     }
 }
 
+impl Value {
+    /// As `typeof` says it.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Int(_) => "integer",
+            Value::Real(_) => "real",
+            Value::Text(_) | Value::RawText(_) => "text",
+            Value::Blob(_) => "blob",
+        }
+    }
+}
+
 /// A value as SQLite hands it out.
 #[derive(Clone, Copy, Debug)]
 pub enum Stored<'r> {
@@ -226,6 +239,19 @@ pub fn excerpt(stored: Stored<'_>) -> String {
         }
         Stored::Null => String::new(),
     }
+}
+
+/// A value that is to be found, as an error has it.
+pub fn excerpt_value(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return "NULL".to_owned(),
+        Value::Int(int) => excerpt(Stored::Int(*int)),
+        Value::Real(real) => excerpt(Stored::Real(*real)),
+        Value::Text(text) => excerpt(Stored::Text(text.as_bytes())),
+        Value::RawText(bytes) => excerpt(Stored::Text(bytes)),
+        Value::Blob(bytes) => excerpt(Stored::Blob(bytes)),
+    };
+    text.trim_matches([' ', '(', ')']).to_owned()
 }
 
 /// The value to write for a canonical text, in a column of `affinity` that was made for `canonical`.

@@ -320,7 +320,7 @@ pub fn create_table(table: &TableSchema) -> String {
     )
 }
 
-fn column_clause(column: &Column, rowid_key: bool) -> String {
+pub fn column_clause(column: &Column, rowid_key: bool) -> String {
     let mut clause = format!("{} {}", quote(&column.name), column.native_type);
     if !column.nullable {
         clause.push_str(" NOT NULL");

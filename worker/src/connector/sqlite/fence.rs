@@ -2,18 +2,24 @@
 //! between `BEGIN IMMEDIATE` and `COMMIT` stays as it was seen.
 //!
 //! fence(job, unit): the newest epoch that may write; `n` counts the work finished under the unit.
-//! ledger(job, part): the committed transaction of a partition.
+//! ledger(job, part): the committed transaction of a partition, and the source's snapshot it was read
+//! in, where that matters.
+//! follow(job, lane): how far the source's changes are applied.
+
+use std::collections::BTreeMap;
 
 use common::code::Code;
 use common::epoch::{Epoch, TxnId};
-use common::id::JobUid;
+use common::id::{JobUid, PartitionNo};
 use common::plan::Loaded;
 
 use super::session::{Session, args, bind, cell};
+use crate::connector::changes::Marks;
 use crate::connector::{Error, Result};
 
 pub const FENCE: &str = "sterna_fence";
 pub const LEDGER: &str = "sterna_ledger";
+pub const FOLLOW: &str = "sterna_follow";
 
 /// Whether a table is one of ours or of SQLite's, and so never copied.
 pub fn is_bookkeeping(table: &str) -> bool {
@@ -21,7 +27,7 @@ pub fn is_bookkeeping(table: &str) -> bool {
     name.starts_with("sqlite_") || name.starts_with("sterna_")
 }
 
-/// Makes both tables.
+/// Makes the tables, or adds what they lack.
 pub async fn create(session: &mut Session) -> Result<()> {
     for sql in [
         "CREATE TABLE IF NOT EXISTS sterna_fence (job CHAR(32) NOT NULL, unit VARCHAR(24) NOT NULL, \
@@ -29,14 +35,22 @@ pub async fn create(session: &mut Session) -> Result<()> {
          PRIMARY KEY (job, unit))",
         "CREATE TABLE IF NOT EXISTS sterna_ledger (job CHAR(32) NOT NULL, part INT NOT NULL, \
          epoch INT NOT NULL, row_count BIGINT NOT NULL, byte_count BIGINT NOT NULL, \
-         digest CHAR(32) NOT NULL, PRIMARY KEY (job, part))",
+         digest CHAR(32) NOT NULL, snapshot TEXT, PRIMARY KEY (job, part))",
+        "CREATE TABLE IF NOT EXISTS sterna_follow (job CHAR(32) NOT NULL, lane INT NOT NULL, \
+         mark TEXT NOT NULL, PRIMARY KEY (job, lane))",
     ] {
+        session.quick(sql, args([])).await?;
+    }
+    // Of a version that followed nothing.
+    let sql = "SELECT count(*) FROM pragma_table_info('sterna_ledger') WHERE name = 'snapshot'";
+    if session.number(sql, args([])).await? == Some(0) {
+        let sql = "ALTER TABLE sterna_ledger ADD COLUMN snapshot TEXT";
         session.quick(sql, args([])).await?;
     }
     Ok(())
 }
 
-/// Whether both tables are there.
+/// Whether fence and ledger are there.
 pub async fn exists(session: &mut Session) -> Result<bool> {
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)";
     let found = session.number(sql, args([FENCE, LEDGER])).await?;
@@ -107,9 +121,15 @@ pub async fn committed(session: &mut Session, txn: &TxnId) -> Result<Option<Epoc
 }
 
 /// The last statement of a transaction.
-pub async fn record(session: &mut Session, txn: &TxnId, loaded: &Loaded) -> Result<()> {
-    let sql = "INSERT INTO sterna_ledger (job, part, epoch, row_count, byte_count, digest) \
-               VALUES (?, ?, ?, ?, ?, ?)";
+pub async fn record(
+    session: &mut Session,
+    txn: &TxnId,
+    loaded: &Loaded,
+    snapshot: Option<&str>,
+) -> Result<()> {
+    let sql = "INSERT INTO sterna_ledger \
+               (job, part, epoch, row_count, byte_count, digest, snapshot) \
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
     let mut arguments = args([&txn.job.0]);
     for number in [
         u64::from(txn.partition.0),
@@ -120,6 +140,7 @@ pub async fn record(session: &mut Session, txn: &TxnId, loaded: &Loaded) -> Resu
         bind(&mut arguments, i64::try_from(number).unwrap_or(i64::MAX));
     }
     bind(&mut arguments, format!("{:032x}", loaded.digest.sum));
+    bind(&mut arguments, snapshot.map(str::to_owned));
     match session.quick(sql, arguments).await? {
         1 => Ok(()),
         n => Err(Error::permanent(
@@ -129,18 +150,50 @@ pub async fn record(session: &mut Session, txn: &TxnId, loaded: &Loaded) -> Resu
     }
 }
 
+/// How far the job's changes are applied here, and which snapshots its rows are from.
+pub async fn marks(session: &mut Session, job: &JobUid) -> Result<Marks> {
+    let sql = "SELECT lane, mark FROM sterna_follow WHERE job = ?";
+    let mut lanes = BTreeMap::new();
+    for row in session.rows(sql, args([&job.0])).await? {
+        lanes.insert(cell(&row, 0)?, cell(&row, 1)?);
+    }
+    let sql = "SELECT part, snapshot FROM sterna_ledger WHERE job = ? AND snapshot IS NOT NULL";
+    let mut snapshots = BTreeMap::new();
+    for row in session.rows(sql, args([&job.0])).await? {
+        snapshots.insert(PartitionNo(cell(&row, 0)?), cell(&row, 1)?);
+    }
+    Ok(Marks { lanes, snapshots })
+}
+
+/// Notes how far a lane is, in the transaction of its rows.
+pub async fn note(session: &mut Session, job: &JobUid, lane: u32, mark: &str) -> Result<()> {
+    let sql = "INSERT INTO sterna_follow (job, lane, mark) VALUES (?, ?, ?) \
+               ON CONFLICT (job, lane) DO UPDATE SET mark = excluded.mark";
+    let mut arguments = args([&job.0]);
+    bind(&mut arguments, i64::from(lane));
+    bind(&mut arguments, mark.to_owned());
+    session.quick(sql, arguments).await.map(drop)
+}
+
 /// Removes the job's rows, and the tables when no other job has any.
 pub async fn forget(session: &mut Session, job: &JobUid) -> Result<()> {
-    for sql in [
-        "DELETE FROM sterna_fence WHERE job = ?",
-        "DELETE FROM sterna_ledger WHERE job = ?",
-    ] {
-        session.quick(sql, args([&job.0])).await?;
+    let mut tables = vec![FENCE, LEDGER];
+    let there = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    if session.number(there, args([FOLLOW])).await? == Some(1) {
+        tables.push(FOLLOW);
     }
-    let sql = "SELECT (SELECT count(*) FROM sterna_fence) + (SELECT count(*) FROM sterna_ledger)";
-    if session.number(sql, args([])).await? == Some(0) {
-        for sql in ["DROP TABLE sterna_fence", "DROP TABLE sterna_ledger"] {
-            session.quick(sql, args([])).await?;
+    let mut left = 0;
+    for table in &tables {
+        let sql = format!("DELETE FROM {table} WHERE job = ?");
+        session.quick(&sql, args([&job.0])).await?;
+        let sql = format!("SELECT count(*) FROM {table}");
+        left += session.number(&sql, args([])).await?.unwrap_or(0);
+    }
+    if left == 0 {
+        for table in &tables {
+            session
+                .quick(&format!("DROP TABLE {table}"), args([]))
+                .await?;
         }
     }
     Ok(())

@@ -21,6 +21,8 @@ pub struct Layout {
     table: String,
     form: CellForm,
     columns: Vec<ReadColumn>,
+    /// Where the first of them is in the SELECT list.
+    base: usize,
     /// What a row is named by in an error: names, and places in the SELECT list.
     key: Vec<(String, usize)>,
     /// The file keeps text in UTF-16.
@@ -43,6 +45,16 @@ struct ReadColumn {
 impl Layout {
     /// The layout of a request's rows, and its SELECT list.
     pub fn new(request: &ReadRequest, wide_text: bool) -> Result<(Layout, Vec<String>)> {
+        Layout::aliased(request, wide_text, "s", 0)
+    }
+
+    /// Of rows that are called `alias` in a SELECT that has `base` other columns before theirs.
+    pub fn aliased(
+        request: &ReadRequest,
+        wide_text: bool,
+        alias: &str,
+        base: usize,
+    ) -> Result<(Layout, Vec<String>)> {
         let table = &request.table;
         let own: Vec<_> = table.copied_columns().collect();
         let types: Vec<_> = request.canonical.copied_columns().collect();
@@ -55,7 +67,7 @@ impl Layout {
             );
             return Err(Error::permanent(Code::Internal, what));
         }
-        let quoted = |name: &str| format!("s.{}", quote(name));
+        let quoted = |name: &str| format!("{alias}.{}", quote(name));
         let mut list: Vec<String> = own.iter().map(|column| quoted(&column.name)).collect();
         let mut columns = Vec::with_capacity(own.len());
         for (place, (column, ty)) in own.iter().zip(types).enumerate() {
@@ -64,7 +76,7 @@ impl Layout {
                 .filter(|_| losses.is_some_and(|losses| is_accepted(losses, Loss::StorageClass)));
             let converted = converted.map(|expression| {
                 list.push(expression);
-                list.len() - 1
+                base + list.len() - 1
             });
             columns.push(ReadColumn {
                 name: column.name.clone(),
@@ -79,19 +91,20 @@ impl Layout {
         let mut key = Vec::new();
         for name in &table.primary_key {
             let place = own.iter().position(|column| column.name == *name);
-            key.extend(place.map(|place| (name.clone(), place)));
+            key.extend(place.map(|place| (name.clone(), base + place)));
         }
         if key.is_empty()
             && request.form == CellForm::Canonical
             && let Some(rowid) = rowid_name(table)
         {
             list.push(quoted(&rowid));
-            key.push((rowid, list.len() - 1));
+            key.push((rowid, base + list.len() - 1));
         }
         let layout = Layout {
             table: table.name.clone(),
             form: request.form,
             columns,
+            base,
             key,
             wide_text,
         };
@@ -107,8 +120,8 @@ impl Layout {
     pub fn append(&self, row: &SqliteRow, batch: &mut RowBatch) -> Result<()> {
         for (place, column) in self.columns.iter().enumerate() {
             let appended = match self.form {
-                CellForm::Native => self.native(row, place, batch),
-                CellForm::Canonical => self.canonical(row, place, column, batch),
+                CellForm::Native => self.native(row, self.base + place, batch),
+                CellForm::Canonical => self.canonical(row, self.base + place, column, batch),
             };
             appended.map_err(|stray| self.refuse(row, column, stray))?;
         }

@@ -10,6 +10,7 @@ mod error;
 mod fence;
 mod follow;
 mod forms;
+mod insert;
 mod inspect;
 mod layout;
 mod mark;
@@ -263,7 +264,9 @@ impl Connector for Sqlite {
         let buffer = reader::row_buffer(&request.table);
         let mut session = Session::open(&self.path, Role::Source, Access::Read, buffer).await?;
         let wide = is_wide(&mut session).await?;
-        Ok(Box::new(reader::Reader::start(session, request, wide)?))
+        Ok(Box::new(
+            reader::Reader::start(session, request, wide).await?,
+        ))
     }
 
     fn ddl(&self, plan: &Plan) -> Vec<String> {

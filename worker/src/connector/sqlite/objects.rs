@@ -60,7 +60,7 @@ pub async fn objects(
 }
 
 /// Numbers an application may keep in the file's header: they aren't in any table.
-async fn settings(session: &mut Session) -> Result<Vec<SchemaObject>> {
+pub async fn settings(session: &mut Session) -> Result<Vec<SchemaObject>> {
     let mut objects = Vec::new();
     for pragma in ["user_version", "application_id"] {
         let sql = format!("PRAGMA {pragma}");

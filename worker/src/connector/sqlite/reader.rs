@@ -30,17 +30,31 @@ pub fn row_buffer(table: &TableSchema) -> usize {
 /// See [`SourceReader`]. The task dies with it.
 pub struct Reader {
     batches: mpsc::Receiver<RowBatch>,
+    snapshot: Option<String>,
     task: Option<AbortOnDropHandle<Result<()>>>,
 }
 
 impl Reader {
-    /// Starts reading.
-    pub fn start(session: Session, request: ReadRequest, wide_text: bool) -> Result<Reader> {
+    /// Starts reading. A log lets writers go on beside a reader, so there all ranges are read in one
+    /// snapshot: no row moves from one to another meanwhile.
+    pub async fn start(
+        mut session: Session,
+        request: ReadRequest,
+        wide_text: bool,
+    ) -> Result<Reader> {
         let plan = Plan::new(&request, wide_text)?;
+        let mut snapshot = None;
+        if request.pinned || session.has_log().await? {
+            session.begin_read().await?;
+        }
+        if request.pinned {
+            snapshot = Some(super::follow::snapshot(&mut session).await?);
+        }
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         let task = tokio::spawn(pump(session, plan, sender));
         Ok(Reader {
             batches,
+            snapshot,
             task: Some(AbortOnDropHandle::new(task)),
         })
     }
@@ -62,6 +76,10 @@ impl SourceReader for Reader {
                 )),
             },
         }
+    }
+
+    fn snapshot(&self) -> Option<String> {
+        self.snapshot.clone()
     }
 }
 

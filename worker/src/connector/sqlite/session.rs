@@ -151,6 +151,22 @@ impl Session {
         self.patiently("BEGIN IMMEDIATE", wait_ms).await
     }
 
+    /// Opens a transaction that reads; its snapshot is taken by the first statement.
+    pub async fn begin_read(&mut self) -> Result<()> {
+        self.quick("BEGIN", SqliteArguments::default())
+            .await
+            .map(drop)
+    }
+
+    /// Whether the file is in WAL mode: readers and writers don't wait for each other.
+    pub async fn has_log(&mut self) -> Result<bool> {
+        let row = self
+            .row("PRAGMA journal_mode", SqliteArguments::default())
+            .await?;
+        let mode: Option<String> = row.map(|row| cell(&row, 0)).transpose()?;
+        Ok(mode.is_some_and(|mode| mode.eq_ignore_ascii_case("wal")))
+    }
+
     /// Commits; readers of the file may make it wait.
     pub async fn commit(&mut self) -> Result<()> {
         self.patiently("COMMIT", limits::STATEMENT_DEADLINE_MS)

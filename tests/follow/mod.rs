@@ -1,0 +1,11 @@
+//! The source keeps living: it is changed while it is copied and followed, and what arrives is
+//! whole transactions, each exactly once. `workload` (harness) changes, its auditor watches the
+//! target, the judge compares at the end.
+
+mod bench;
+mod drift;
+mod itself;
+pub mod living;
+mod moment;
+mod pairs;
+mod refused;
