@@ -250,6 +250,15 @@ impl TaskContext {
 
     /// Runs a create, index or foreign-key task at the target.
     async fn define(&self, kind: TaskKind) -> Result<TaskResult> {
+        self.define_with(kind, self.plan()?.objects.clone()).await
+    }
+
+    /// [`TaskContext::define`] with these objects in place of the plan's.
+    async fn define_with(
+        &self,
+        kind: TaskKind,
+        objects: Vec<common::schema::SchemaObject>,
+    ) -> Result<TaskResult> {
         let Unit::Task(task) = self.lease.unit else {
             let what = format!("{} was ordered to run a task", self.lease.unit);
             return Err(Error::permanent(Code::Internal, what));
@@ -262,7 +271,7 @@ impl TaskContext {
             kind,
             spec: self.job.spec.clone(),
             tables: plan.tables.iter().map(without_bounds).collect(),
-            objects: plan.objects.clone(),
+            objects,
             current: self.shared.fresh.of(self.word.clone()),
         };
         self.target()?.define(work).await?;

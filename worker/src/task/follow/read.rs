@@ -1,17 +1,23 @@
 //! Reads a stream in a task of its own, so that the log is decoded while the target writes.
 
+use std::sync::Arc;
+
 use common::change::Position;
 use common::code::Code;
 use common::limits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::connector::changes::Event;
 use crate::connector::{ChangeStream, Error, Result};
 
+/// One permit of the queue's memory.
+const WEIGHT_BYTES: usize = 1 << 10;
+const BUDGET_MAX: u32 = (limits::FOLLOW_QUEUE_BYTES / WEIGHT_BYTES) as u32;
+
 /// The events of a stream, and where to say what is safe in the target.
 pub struct Reading {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<(Event, OwnedSemaphorePermit)>,
     safe: watch::Sender<Option<Position>>,
     task: JoinSet<Result<()>>,
 }
@@ -27,7 +33,7 @@ impl Reading {
 
     /// Waits for the next event; an error ends the stream.
     pub async fn next(&mut self) -> Result<Event> {
-        if let Some(event) = self.events.recv().await {
+        if let Some(event) = self.event().await {
             return Ok(event);
         }
         let cut = || Error::transient(Code::Internal, "the stream of changes was cut short");
@@ -37,9 +43,14 @@ impl Reading {
         }
     }
 
+    /// Waits for the next event; None = the stream ended. Cancel safe.
+    pub async fn event(&mut self) -> Option<Event> {
+        self.events.recv().await.map(|(event, _)| event)
+    }
+
     /// The next event, if one is there.
     pub fn at_hand(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
+        self.events.try_recv().ok().map(|(event, _)| event)
     }
 
     pub fn confirm(&self, position: &Position) {
@@ -47,7 +58,7 @@ impl Reading {
         let _ = self.safe.send(Some(position.clone()));
     }
 
-    /// Hands the last confirmation on, and ends the stream.
+    /// Ends the stream.
     pub async fn end(mut self) {
         self.task.shutdown().await;
     }
@@ -55,12 +66,16 @@ impl Reading {
 
 async fn pump(
     mut stream: Box<dyn ChangeStream>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<(Event, OwnedSemaphorePermit)>,
     mut safe: watch::Receiver<Option<Position>>,
 ) -> Result<()> {
+    let budget = Arc::new(Semaphore::new(BUDGET_MAX as usize));
     loop {
         let event = stream.next().await?;
-        if events.send(event).await.is_err() {
+        let permit = Arc::clone(&budget).acquire_many_owned(weight(&event)).await;
+        let closed = |_| Error::transient(Code::Internal, "the memory budget is closed");
+        let sent = events.send((event, permit.map_err(closed)?)).await;
+        if sent.is_err() {
             return Ok(());
         }
         if safe.has_changed().unwrap_or(false) {
@@ -70,4 +85,13 @@ async fn pump(
             }
         }
     }
+}
+
+/// What of the queue's memory an event takes; a huge one is in flight alone.
+fn weight(event: &Event) -> u32 {
+    let bytes = match event {
+        Event::Rows(batch) => batch.rows.bytes() + batch.rows.rows() * batch.rows.columns() * 8,
+        _ => 0,
+    };
+    u32::try_from(bytes / WEIGHT_BYTES).map_or(BUDGET_MAX, |weight| weight.clamp(1, BUDGET_MAX))
 }
