@@ -57,10 +57,10 @@ pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 pub const COMPARE_LOG_DEADLINE_MS: u64 = 60_000;
 /// How long setting up to follow a source waits for the transactions that were open there.
 pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
-/// Events of a stream between its reader and the follow task, and the bytes of them: enough for one
-/// more set while one is applied, small transactions and large ones.
+/// Events of a stream between its reader and the follow task, and the bytes of their cells: what a
+/// follow task gathers while the target writes. A small transaction has about five.
 pub const FOLLOW_EVENTS_QUEUE: usize = 16_384;
-pub const FOLLOW_QUEUE_BYTES: usize = 16 << 20;
+pub const FOLLOW_AHEAD_BYTES: usize = 32 << 20;
 /// A follow task that is behind waits this long for more before it commits what it has.
 pub const FOLLOW_LINGER_MS: u64 = 20;
 /// A change older than this isn't committed alone: others wait behind it.

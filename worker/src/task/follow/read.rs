@@ -11,13 +11,12 @@ use tokio::task::JoinSet;
 use crate::connector::changes::Event;
 use crate::connector::{ChangeStream, Error, Result};
 
-/// One permit of the queue's memory.
-const WEIGHT_BYTES: usize = 1 << 10;
-const BUDGET_MAX: u32 = (limits::FOLLOW_QUEUE_BYTES / WEIGHT_BYTES) as u32;
+/// An event, and the memory it was allowed until it is taken.
+type Weighed = (Event, OwnedSemaphorePermit);
 
 /// The events of a stream, and where to say what is safe in the target.
 pub struct Reading {
-    events: mpsc::Receiver<(Event, OwnedSemaphorePermit)>,
+    events: mpsc::Receiver<Weighed>,
     safe: watch::Sender<Option<Position>>,
     task: JoinSet<Result<()>>,
 }
@@ -58,7 +57,7 @@ impl Reading {
         let _ = self.safe.send(Some(position.clone()));
     }
 
-    /// Ends the stream.
+    /// Hands the last confirmation on, and ends the stream.
     pub async fn end(mut self) {
         self.task.shutdown().await;
     }
@@ -66,16 +65,21 @@ impl Reading {
 
 async fn pump(
     mut stream: Box<dyn ChangeStream>,
-    events: mpsc::Sender<(Event, OwnedSemaphorePermit)>,
+    events: mpsc::Sender<Weighed>,
     mut safe: watch::Receiver<Option<Position>>,
 ) -> Result<()> {
-    let budget = Arc::new(Semaphore::new(BUDGET_MAX as usize));
+    let budget = Arc::new(Semaphore::new(limits::FOLLOW_AHEAD_BYTES));
     loop {
         let event = stream.next().await?;
-        let permit = Arc::clone(&budget).acquire_many_owned(weight(&event)).await;
-        let closed = |_| Error::transient(Code::Internal, "the memory budget is closed");
-        let sent = events.send((event, permit.map_err(closed)?)).await;
-        if sent.is_err() {
+        let weight = match &event {
+            Event::Rows(batch) => batch.rows.bytes().clamp(1, limits::FOLLOW_AHEAD_BYTES),
+            _ => 1,
+        };
+        let permit = Arc::clone(&budget).acquire_many_owned(weight as u32).await;
+        let Ok(permit) = permit else {
+            return Ok(());
+        };
+        if events.send((event, permit)).await.is_err() {
             return Ok(());
         }
         if safe.has_changed().unwrap_or(false) {
@@ -85,13 +89,4 @@ async fn pump(
             }
         }
     }
-}
-
-/// What of the queue's memory an event takes; a huge one is in flight alone.
-fn weight(event: &Event) -> u32 {
-    let bytes = match event {
-        Event::Rows(batch) => batch.rows.bytes() + batch.rows.rows() * batch.rows.columns() * 8,
-        _ => 0,
-    };
-    u32::try_from(bytes / WEIGHT_BYTES).map_or(BUDGET_MAX, |weight| weight.clamp(1, BUDGET_MAX))
 }
