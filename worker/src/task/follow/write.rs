@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::change::net::{Contradiction, Net, NetChanges, Patch};
-use common::change::{ChangeBatch, ChangeCounts, Mark, Position, Secured};
+use common::change::{ChangeBatch, Mark, Position, Secured};
 use common::code::Code;
 use common::epoch::Unit;
 use common::fault::Fault;
@@ -236,10 +236,6 @@ impl<'a> Set<'a> {
         self.open = false;
         self.mark.clone_from(&self.next);
         Ok(())
-    }
-
-    pub fn counts(&self) -> ChangeCounts {
-        self.next.counts
     }
 }
 
