@@ -8,11 +8,8 @@ mod follow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::change::LogFacts;
-use common::code::Code;
 use follow::*;
 use sqlite_support::*;
-use worker::connector::changes::Event;
 
 /// Tables of every kind of key there is.
 const TABLES: &str = "PRAGMA journal_mode = WAL;
@@ -72,7 +69,17 @@ async fn a_file_that_is_written_to_in_every_way_is_followed() {
         pair.catch_up(1, false).await.expect("replayed");
         // Strictly from here, by one follower after another, while the writers go on.
         for epoch in 2..6 {
-            pair.catch_up(epoch, true).await.expect("followed");
+            if let Err(error) = pair.catch_up(epoch, true).await {
+                for f in [&from, &to] {
+                    let x = f.display();
+                    std::process::Command::new("sh")
+                        .arg("-c")
+                        .arg(format!("cp {x}* /tmp/lf_dbg/"))
+                        .status()
+                        .expect("cp");
+                }
+                panic!("{error}");
+            }
         }
         let committed = ended(writers);
         assert!(committed > 100, "{committed}");

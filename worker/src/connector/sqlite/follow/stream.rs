@@ -339,6 +339,7 @@ impl Follower {
             after: self.place.id,
             upto,
             wide: self.wide,
+            replay: self.place.replay.is_some(),
         };
         let touched = touched(session, &span).await?;
         let at = Millis(touched.iter().map(|touched| touched.at).max().unwrap_or(0));
