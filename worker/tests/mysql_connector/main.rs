@@ -1,11 +1,17 @@
 //! The MySQL connector against a private MariaDB and a private MySQL 9.
 
+mod apply;
 mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]
 mod cut;
+mod follow;
+mod follow_server;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
+mod private;
+#[path = "../support/net.rs"]
+mod net;
 mod recovery;
 mod roundtrip;
 mod rowimage;
