@@ -369,8 +369,9 @@ async fn check_table(case: &Case, all: &[Row]) {
             assert!(there().await.is_empty(), "{name}: rows that went");
         }
         if keyed {
-            patch_all(applier.as_mut(), all, (width, &places), name).await;
-            assert!(there().await == all, "{name}: patched rows");
+            let some = &all[..all.len().min(60)];
+            patch_all(applier.as_mut(), some, (width, &places), name).await;
+            assert!(there().await == some, "{name}: patched rows");
             let mut net = none(0, width, places.len());
             net.truncate = true;
             applier.apply(net).await.expect("emptied");
