@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::state::Phase;
+use common::state::{Intent, Phase};
 use common::status::{FollowStage, FollowStatus, JobStatus};
 use common::view::ChangeRates;
 
@@ -35,7 +35,7 @@ pub fn parts(status: &JobStatus) -> Vec<String> {
         _ => return Vec::new(),
     };
     let mut parts = vec![doing.to_owned()];
-    if status.intent == common::state::Intent::Pause {
+    if status.intent == Intent::Pause {
         parts = vec!["paused".to_owned()];
     }
     parts.extend(lag(follow));
@@ -72,7 +72,9 @@ pub fn lines(status: &JobStatus) -> Vec<String> {
         return Vec::new();
     };
     let mut lines = Vec::new();
+    let paused = status.intent == Intent::Pause && !status.phase.is_ended();
     let stage = match follow.stage {
+        FollowStage::Following if paused => "paused",
         FollowStage::Securing => "the source's log is being secured",
         FollowStage::Secured => "the source keeps its log; rows are copied",
         FollowStage::Replaying => "what was written while copying is replayed",

@@ -362,7 +362,8 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
         submitted_at_ms: job.submitted_at,
         phase_since_ms: job.phase_since,
         ended_at_ms: job.ended_at,
-        now_ms: state.now(),
+        // The log's time stands still while nothing is decided.
+        now_ms: view.map_or(state.now(), |view| view.now.max(state.now())),
         partitions: partition_counts(job),
         tasks,
         rows_copied: sum(|t| t.rows_copied),
@@ -373,7 +374,7 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
         verified: job.phase == Phase::Completed && tables.iter().all(|t| t.verified),
         source_proof: job.source_proof,
         limited_by: following::limited_by(job, follow.as_deref())
-            .or_else(|| limited_by(job, &busy, state)),
+            .or_else(|| limited_by(job, follow.as_deref(), &busy, state)),
         notes: notes(job, &tables),
         follow,
         exit_code: exit_code(job),
@@ -422,7 +423,12 @@ fn notes(job: &Job, tables: &[TableStatus]) -> Vec<String> {
     notes
 }
 
-fn limited_by(job: &Job, busy: &crate::directive::Busy, state: &State) -> Option<String> {
+fn limited_by(
+    job: &Job,
+    follow: Option<&FollowStatus>,
+    busy: &crate::directive::Busy,
+    state: &State,
+) -> Option<String> {
     if job.phase.is_ended() {
         return None;
     }
@@ -433,7 +439,9 @@ fn limited_by(job: &Job, busy: &crate::directive::Busy, state: &State) -> Option
         return Some("paused".to_owned());
     }
     let total = busy.source_ms + busy.target_ms + busy.decision_ms;
-    if !matches!(job.phase, Phase::Copying | Phase::Following) || total == 0 {
+    // Whoever is in sync waits for the source to have something to say.
+    let idle = follow.is_some_and(|follow| follow.caught_up);
+    if !matches!(job.phase, Phase::Copying | Phase::Following) || total == 0 || idle {
         return None;
     }
     let share = |ms: u64| ms * 100 / total;

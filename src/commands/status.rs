@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::cut::Cut;
-use common::state::Phase;
+use common::state::{Intent, Phase};
 use common::status::JobStatus;
 
 use crate::cli::{Global, Output, StatusArgs};
@@ -131,6 +131,7 @@ fn next(status: &JobStatus) -> Option<String> {
         Phase::Completed => None,
         Phase::Failed => Some(format!("mend the cause, then: sterna resume -j {job}")),
         Phase::Cancelled => Some("sterna apply -f FILE starts it anew".to_owned()),
+        _ if status.intent == Intent::Pause => Some(format!("sterna resume -j {job}")),
         Phase::Following => Some(format!("sterna complete -j {job}")),
         _ => Some(format!("sterna wait -j {job}")),
     }

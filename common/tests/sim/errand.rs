@@ -1,14 +1,17 @@
 //! A model of a task's unit: what it reads or leaves at the target, one statement at a time.
 
+use common::change::Secured;
 use common::code::ErrorClass;
 use common::digest::Digest;
 use common::directive::Outcome;
-use common::epoch::{Epoch, Unit};
+use common::epoch::{Epoch, Lease, Unit};
 use common::id::PartitionNo;
 use common::limits;
 use common::plan::Loaded;
-use common::task::{ResolveUnit, Settled, TaskKind, TaskResult};
+use common::task::{Compared, ResolveUnit, Settled, TaskKind, TaskResult};
 
+use crate::chase::{self, Chase};
+use crate::log::Log;
 use crate::plant::Bug;
 use crate::scene;
 use crate::target::{Answer, Refusal, SessionId, Txn};
@@ -18,7 +21,9 @@ use crate::wire::Wire;
 /// A task at work.
 #[derive(Clone, Debug)]
 pub struct Errand {
+    lease: Lease,
     kind: TaskKind,
+    chase: Chase,
     session: Option<SessionId>,
     /// Units of a resolve task that are done.
     settled: usize,
@@ -30,10 +35,20 @@ pub struct Errand {
 
 const PIECE_MS: u64 = 60;
 
+/// What a task meets besides the target.
+pub struct Ends<'a> {
+    /// The table of each partition.
+    pub tables: &'a [u32],
+    pub source_up: bool,
+    pub log: &'a mut Log,
+}
+
 impl Errand {
-    pub fn new(kind: TaskKind, work_ms: u64, now: u64) -> Errand {
+    pub fn new(lease: Lease, kind: TaskKind, work_ms: u64, now: u64) -> Errand {
         Errand {
+            lease,
             kind,
+            chase: Chase::default(),
             session: None,
             settled: 0,
             left_ms: work_ms,
@@ -46,9 +61,8 @@ impl Errand {
         self.session
     }
 
-    /// `ours`: no leader can have given the lease away. `ends` are the table of each partition, and
-    /// whether the source answers.
-    pub fn step(&mut self, wire: &mut Wire, away: bool, ours: bool, ends: (&[u32], bool)) -> Step {
+    /// `ours`: no leader can have given the lease away.
+    pub fn step(&mut self, wire: &mut Wire, away: bool, ours: bool, ends: Ends<'_>) -> Step {
         if away {
             self.hang_up(wire);
             return Step::Ended(Ended::Said(Outcome::Released));
@@ -64,13 +78,17 @@ impl Errand {
             return Step::Ended(Ended::Said(failed(ErrorClass::Transient)));
         }
         self.unsure_since = None;
-        match self.work(wire, ends.0, ends.1) {
+        match self.work(wire, ends) {
             Ok(Some(result)) => {
                 self.hang_up(wire);
                 Step::Ended(Ended::Said(Outcome::Task(result)))
             }
             Ok(None) => Step::In(PIECE_MS),
             Err(Refusal::LockTimeout) if wire.now < self.deadline => Step::In(PIECE_MS),
+            Err(Refusal::Fenced(_)) => {
+                self.hang_up(wire);
+                Step::Ended(Ended::Said(failed(ErrorClass::Fenced)))
+            }
             Err(_) => {
                 self.hang_up(wire);
                 Step::Ended(Ended::Said(failed(ErrorClass::Transient)))
@@ -81,7 +99,13 @@ impl Errand {
     fn changes_target(&self) -> bool {
         !matches!(
             self.kind,
-            TaskKind::Inspect { .. } | TaskKind::Settle { .. } | TaskKind::Verify { .. }
+            TaskKind::Inspect { .. }
+                | TaskKind::Settle { .. }
+                | TaskKind::Verify { .. }
+                | TaskKind::Compare { .. }
+                | TaskKind::Release
+                // The fence is looked at with every commit.
+                | TaskKind::Follow { .. }
         )
     }
 
@@ -91,12 +115,12 @@ impl Errand {
         }
     }
 
-    fn work(
-        &mut self,
-        wire: &mut Wire,
-        tables: &[u32],
-        source_up: bool,
-    ) -> Answer<Option<TaskResult>> {
+    fn work(&mut self, wire: &mut Wire, ends: Ends<'_>) -> Answer<Option<TaskResult>> {
+        let Ends {
+            tables,
+            source_up,
+            log,
+        } = ends;
         let session = match self.session {
             Some(session) => session,
             None => wire.connect()?,
@@ -108,7 +132,8 @@ impl Errand {
             return Ok(None);
         }
         let reads_source = match &self.kind {
-            TaskKind::Inspect { .. } | TaskKind::Settle { .. } => true,
+            TaskKind::Inspect { .. } | TaskKind::Settle { .. } | TaskKind::Compare { .. } => true,
+            TaskKind::Secure | TaskKind::Release | TaskKind::Follow { .. } => true,
             TaskKind::Verify { at_source, .. } => *at_source,
             _ => false,
         };
@@ -116,12 +141,26 @@ impl Errand {
             return Err(Refusal::Connection);
         }
         Ok(Some(match self.kind.clone() {
-            TaskKind::Secure
-            | TaskKind::Follow { .. }
-            | TaskKind::Release
-            | TaskKind::Compare { .. } => {
-                unreachable!("the model's jobs don't follow")
+            TaskKind::Secure => {
+                log.kept = true;
+                TaskResult::Secured(Secured {
+                    position: chase::position(Log::end(wire.now)),
+                    identity: "sim".to_owned(),
+                })
             }
+            TaskKind::Follow { from, to } => {
+                return self.chase.step(wire, session, self.lease, (&from, to));
+            }
+            TaskKind::Release => {
+                log.kept &= wire.target.bugs.has(Bug::KeepsLog);
+                TaskResult::Done
+            }
+            // Rows aren't modelled: that the changes are all there is asked by a checker.
+            TaskKind::Compare { .. } => TaskResult::Compared(Compared {
+                at_source: Digest::default(),
+                at_target: Digest::default(),
+                written_since: false,
+            }),
             TaskKind::Inspect { .. } => {
                 TaskResult::Inspected(Box::new(scene::catalog(wire.target.dialect)))
             }

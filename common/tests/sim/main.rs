@@ -20,8 +20,9 @@
 //! openraft); SQL, types and values (real servers); a worker stopped between asking whether a lease
 //! is still its own and sending its one statement; clocks of workers that differ by more than a
 //! tenth where leases are concerned; what a target that loses committed data does; several jobs at
-//! once; following the source.
+//! once. Of following a source: its log, P0, marks and fence are modelled, rows and keys are not.
 
+mod chase;
 mod checkers;
 mod cluster;
 mod coverage;
@@ -30,6 +31,7 @@ mod dialect;
 mod errand;
 mod faults;
 mod leader;
+mod log;
 mod members;
 mod memory;
 mod moment;

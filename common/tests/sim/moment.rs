@@ -1,7 +1,8 @@
 //! Where a job is, finer than its phase: the moments in which faults must have happened.
 
 use common::epoch::Epoch;
-use common::state::{Phase, Stage, State};
+use common::state::{Phase, Stage, State, Task, TaskStage};
+use common::task::TaskKind;
 
 /// Where a job is, finer than its phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,12 +18,14 @@ pub enum Moment {
     /// A new owner ends what an older one left.
     Recovering,
     Indexing,
+    /// Changes of the source are applied.
+    Following,
     Verifying,
     Ending,
 }
 
 impl Moment {
-    pub const ALL: [Moment; 10] = [
+    pub const ALL: [Moment; 11] = [
         Moment::Checking,
         Moment::Planning,
         Moment::Creating,
@@ -31,6 +34,7 @@ impl Moment {
         Moment::Committing,
         Moment::Recovering,
         Moment::Indexing,
+        Moment::Following,
         Moment::Verifying,
         Moment::Ending,
     ];
@@ -60,6 +64,13 @@ impl Moment {
             Phase::Indexing => moments.push(Moment::Indexing),
             Phase::Verifying => moments.push(Moment::Verifying),
             _ => {}
+        }
+        let follows = |task: &Task| {
+            let open = !matches!(task.stage, TaskStage::Done | TaskStage::Dropped);
+            open && matches!(task.kind, TaskKind::Follow { .. })
+        };
+        if job.tasks().any(|(_, task)| follows(task)) {
+            moments.push(Moment::Following);
         }
         for partition in job.partitions() {
             match partition.stage {

@@ -84,6 +84,14 @@ pub enum Bug {
     SnapshotLosesTotals,
     /// A snapshot that calls a copying job verified.
     SnapshotSkipsPhase,
+    /// Changes are committed without a look at the fence.
+    NoMarkFence,
+    /// The mark isn't committed together with the changes it is about.
+    MarkApart,
+    /// A new follow task begins where the log ends, not where the target stands.
+    FollowsFromNow,
+    /// The end of a job leaves the source keeping its log.
+    KeepsLog,
 }
 
 /// The bugs of one run.
@@ -233,10 +241,15 @@ pub const PLANTS: &[Plant] = plants! {
     [SnapshotLosesEpochs] => "state" "replay";
     [SnapshotLosesTotals] => "state" "replay";
     [SnapshotSkipsPhase] => "state" "replay";
+    [NoMarkFence NoKill] => "changes_once";
+    [MarkApart] => "changes_once" "position_monotonic";
+    [FollowsFromNow] => "changes_once";
+    [KeepsLog] => "no_orphans";
 };
 
 pub const LAYERS: &[Layer] = layers! {
     [NoFence] "": "ledger key, KILL";
+    [NoMarkFence] "": "KILL";
     [NoKill] "": "the fence's lock, ledger key";
     [NoLedgerKey] "": "ledger read again under the fence";
     [LedgerNotReread] "single_owner": "ledger key";

@@ -251,7 +251,9 @@ fn begin(directive: &Directive, now: u64, work_ms: impl Fn(&Lease) -> u64) -> Wo
             ))
         }
         (Order::Commit, UnitId::Partition(no)) => Work::Copy(Copy::finishing(no, lease.epoch, now)),
-        (Order::Run { task }, _) => Work::Errand(Errand::new(task.clone(), work_ms(&lease), now)),
+        (Order::Run { task }, _) => {
+            Work::Errand(Errand::new(lease, task.clone(), work_ms(&lease), now))
+        }
         (Order::Commit, UnitId::Task(_)) => unreachable!("tasks aren't committed"),
     }
 }

@@ -1,5 +1,6 @@
 //! The job that every run moves: two tables, one in several partitions, one whole.
 
+use common::change::{FollowMode, LogFacts};
 use common::id::{JobUid, PartitionNo};
 use common::job::{Endpoint, JobSpec};
 use common::schema::{
@@ -8,6 +9,7 @@ use common::schema::{
 };
 
 use crate::dialect::Dialect;
+use crate::log::Following;
 
 /// Loads of a partition.
 pub fn batches(no: PartitionNo) -> u32 {
@@ -18,13 +20,18 @@ pub fn uid() -> JobUid {
     JobUid::parse("00000000000000000000000000000001").expect("32 hex digits")
 }
 
-pub fn spec() -> JobSpec {
+pub fn spec(following: Following) -> JobSpec {
     let endpoint = |url: &str| Endpoint {
         url: url.to_owned(),
         password: None,
     };
     let mut spec = JobSpec::new("sim", endpoint("sqlite:a"), endpoint("sqlite:b"));
     spec.partition_bytes = 32 << 20;
+    spec.follow = match following {
+        Following::Off => FollowMode::Off,
+        Following::PointInTime => FollowMode::Auto,
+        Following::Live => FollowMode::Live,
+    };
     spec
 }
 
@@ -57,7 +64,7 @@ pub fn catalog(dialect: Dialect) -> Catalog {
         ],
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
-        log: None,
+        log: Some(LogFacts::Usable),
         notes: Vec::new(),
     }
 }

@@ -97,6 +97,12 @@ pub struct Target {
     pub commits: Vec<Txn>,
     /// Every transaction whose rollback was asked for while it was prepared.
     pub aborted: Vec<Txn>,
+    /// Transactions of the source, in the order they were committed here.
+    pub changes: Vec<u64>,
+    /// The row of our books that says how far they go.
+    pub mark: Option<u64>,
+    /// What a session has applied and not committed: (beyond, up to).
+    applied: BTreeMap<SessionId, (u64, u64)>,
 }
 
 impl Target {
@@ -119,6 +125,9 @@ impl Target {
             doomed: Vec::new(),
             commits: Vec::new(),
             aborted: Vec::new(),
+            changes: Vec::new(),
+            mark: None,
+            applied: BTreeMap::new(),
         }
     }
 
@@ -177,6 +186,7 @@ impl Target {
     /// The session ends: by KILL, or because its client is gone.
     pub fn end_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+        self.applied.remove(&session);
         let now = self.now;
         for branch in self.branches.values_mut() {
             if branch.session == Some(session) {
@@ -197,6 +207,7 @@ impl Target {
     pub fn crash(&mut self) {
         self.up = false;
         self.sessions.clear();
+        self.applied.clear();
         for branch in self.branches.values_mut() {
             branch.session = None;
             if branch.state == State::Active {
@@ -226,6 +237,7 @@ impl Target {
         }
         self.books = false;
         self.fence.clear();
+        self.mark = None;
         self.ledger.clear();
         Ok(())
     }
@@ -278,6 +290,52 @@ impl Target {
     fn another_writes(&self, but: Option<Txn>) -> bool {
         let open = |(txn, _): (&Txn, &Branch)| Some(*txn) != but;
         self.dialect == Dialect::Sqlite && self.branches.iter().any(open)
+    }
+
+    pub fn mark(&self, session: SessionId) -> Answer<Option<u64>> {
+        self.check(session)?;
+        match self.books {
+            true => Ok(self.mark),
+            false => Err(Refusal::Gone),
+        }
+    }
+
+    /// Changes beyond `from`, up to `until`, in an open transaction of this session.
+    pub fn apply_changes(&mut self, session: SessionId, from: u64, until: u64) -> Answer<()> {
+        self.check(session)?;
+        if self.full {
+            return Err(Refusal::Statement);
+        }
+        self.applied.insert(session, (from, until));
+        Ok(())
+    }
+
+    /// The fence, the mark, COMMIT.
+    pub fn commit_changes(
+        &mut self,
+        session: SessionId,
+        fence: Epoch,
+        from: u64,
+        until: u64,
+    ) -> Answer<()> {
+        self.check(session)?;
+        if !self.books {
+            return Err(Refusal::Gone);
+        }
+        let held = self.fence.get(&crate::chase::UNIT);
+        let held = held.map(|row| row.epoch).unwrap_or_default();
+        if held != fence && !self.bugs.has(Bug::NoMarkFence) {
+            return Err(Refusal::Fenced(held));
+        }
+        if self.applied.remove(&session) != Some((from, until)) {
+            return Err(Refusal::Statement);
+        }
+        self.changes.extend(from + 1..=until);
+        // Beside the rows, or in a transaction of its own that may never come.
+        if !(self.bugs.has(Bug::MarkApart) && until % 3 == 0) {
+            self.mark = Some(until);
+        }
+        Ok(())
     }
 
     pub fn committed(&self, session: SessionId, no: PartitionNo) -> Answer<Option<Epoch>> {

@@ -2,6 +2,7 @@
 
 use common::epoch::Lease;
 
+use crate::errand::Ends;
 use crate::plant::Bug;
 use crate::process::{Process, Work};
 use crate::unit::{Step, failed};
@@ -77,8 +78,12 @@ impl World {
                 }
             }
             Work::Errand(errand) => {
-                let world = (&self.tables[..], self.source_up);
-                errand.step(&mut wire, unit.word.away, ours, world)
+                let ends = Ends {
+                    tables: &self.tables,
+                    source_up: self.source_up,
+                    log: &mut self.log,
+                };
+                errand.step(&mut wire, unit.word.away, ours, ends)
             }
         };
         self.after_step(worker, incarnation, lease, step);

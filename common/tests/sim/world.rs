@@ -12,6 +12,7 @@ use crate::checkers;
 use crate::cluster::{Cluster, NODES, Stream};
 use crate::coverage::Coverage;
 use crate::faults::{self, Fault};
+use crate::log::{Following, Log};
 use crate::memory::Memory;
 use crate::moment::Moment;
 use crate::plant::Bugs;
@@ -142,6 +143,8 @@ pub struct World {
     pub weather: Vec<Weather>,
     pub links: Links,
     pub source_up: bool,
+    pub following: Following,
+    pub log: Log,
     pub cancelled: bool,
     pub healed: bool,
     pub events: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -191,6 +194,8 @@ impl World {
             weather: vec![Weather::default(); workers],
             links: Links::default(),
             source_up: true,
+            following: Following::of(seed),
+            log: Log::default(),
             cancelled: false,
             healed: false,
             events: BinaryHeap::new(),
@@ -328,7 +333,7 @@ impl World {
         if self.cluster.log.is_empty() && self.cluster.leader.is_some() {
             let command = Command::SubmitJob {
                 uid: scene::uid(),
-                spec: Box::new(scene::spec()),
+                spec: Box::new(scene::spec(self.following)),
             };
             broken.extend(self.append(vec![command]));
         }
@@ -336,6 +341,9 @@ impl World {
         let phase = self.cluster.state.jobs().next().map(|(_, job)| job.phase);
         if phase == Some(Phase::Failed) && self.rng.chance(30) {
             self.intent(self.wish());
+        }
+        if phase == Some(Phase::Following) && self.rng.chance(20) {
+            self.complete();
         }
         self.at(100, Event::Raft);
         broken
@@ -364,6 +372,16 @@ impl World {
         };
         if self.cluster.leader.is_some() {
             drop(self.append(vec![Command::SetIntent { job, intent }]));
+        }
+    }
+
+    /// The user lets a job that follows end.
+    fn complete(&mut self) {
+        let Some((job, _)) = self.cluster.state.jobs().next() else {
+            return;
+        };
+        if self.cluster.leader.is_some() {
+            drop(self.append(vec![Command::Complete { job }]));
         }
     }
 
@@ -438,5 +456,6 @@ impl World {
             self.resume_worker(worker);
         }
         self.intent(self.wish());
+        self.complete();
     }
 }

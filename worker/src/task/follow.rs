@@ -36,6 +36,9 @@ struct Follow<'a> {
     to: FollowTo,
     /// Where to stop; None = never.
     stop: Option<Position>,
+    /// Where the log ended when the task began: beyond it the target is as near as it gets, however
+    /// busy the source is.
+    end: Position,
     show: Show,
     /// The last commit at the target, for patience.
     moved: Instant,
@@ -43,12 +46,8 @@ struct Follow<'a> {
 
 pub async fn run(ctx: &TaskContext, from: Secured, to: FollowTo) -> Result<TaskResult> {
     let source: Arc<dyn Connector> = ctx.source()?.into();
-    let stop = match to {
-        FollowTo::Open => None,
-        FollowTo::EndOfCopy | FollowTo::Now => {
-            Some(ctx.meter.timed(Wait::Source, source.log_end()).await?)
-        }
-    };
+    let end = ctx.meter.timed(Wait::Source, source.log_end()).await?;
+    let stop = (to != FollowTo::Open).then(|| end.clone());
     let mut follow = Follow {
         ctx,
         show: Show::new(ctx, Arc::clone(&source)),
@@ -56,6 +55,7 @@ pub async fn run(ctx: &TaskContext, from: Secured, to: FollowTo) -> Result<TaskR
         from,
         to,
         stop,
+        end,
         moved: Instant::now(),
     };
     let patience = Duration::from_millis(limits::FOLLOW_PATIENCE_MS);
@@ -153,7 +153,10 @@ impl Follow<'_> {
                 self.flush(set, reading).await?;
                 noted = Instant::now();
             }
-            self.show.caught_up(idle);
+            self.show.lag(idle);
+            if idle || (self.strict() && set.mark().position.order >= self.end.order) {
+                self.show.caught_up();
+            }
             if there {
                 return Ok(());
             }

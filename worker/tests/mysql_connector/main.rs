@@ -5,8 +5,11 @@ mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]
 mod cut;
+mod follow;
+mod follow_server;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
+mod private;
 #[path = "../support/net.rs"]
 mod net;
 mod recovery;

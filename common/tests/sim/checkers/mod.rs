@@ -2,6 +2,7 @@
 //! the world from outside: at the log, the target's rows and its list of transactions.
 
 mod bounded;
+mod changes_once;
 mod decision_stable;
 mod exactly_once;
 mod heals;
@@ -21,6 +22,7 @@ use crate::world::World;
 pub fn at_every_step(world: &mut World) -> Vec<String> {
     let mut broken = Vec::new();
     broken.extend(bounded::check(world));
+    broken.extend(changes_once::check(world));
     let seen = std::mem::replace(&mut world.memory.commits, world.target.commits.len());
     let new = &world.target.commits[seen..];
     if !new.is_empty() {
@@ -48,6 +50,7 @@ pub fn at_the_end(world: &World) -> Vec<String> {
     if !world.cancelled {
         broken.extend(exactly_once::check(world));
     }
+    broken.extend(changes_once::at_the_end(world));
     broken.extend(no_orphans::check(world));
     broken.extend(replay::check(world));
     broken

@@ -1,4 +1,5 @@
-//! no_orphans: when a job has ended nothing of it is left in the target but its rows.
+//! no_orphans: when a job has ended nothing of it is left in the target but its rows, and nothing
+//! at the source.
 
 use crate::world::World;
 
@@ -12,6 +13,9 @@ pub fn check(world: &World) -> Vec<String> {
     }
     if world.target.books {
         broken.push("no_orphans: fence and ledger are left".to_owned());
+    }
+    if world.log.kept {
+        broken.push("no_orphans: the source still keeps its log".to_owned());
     }
     if world.target.sessions() > 0 {
         broken.push(format!(

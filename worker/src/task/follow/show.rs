@@ -63,10 +63,15 @@ impl Show {
         self.look();
     }
 
+    /// The target shows whole transactions and is where the log ended not long ago.
+    pub fn caught_up(&mut self) {
+        self.progress.caught_up = true;
+        self.look();
+    }
+
     /// Whether the log's end was reached just now.
-    pub fn caught_up(&mut self, at_end: bool) {
+    pub fn lag(&mut self, at_end: bool) {
         if at_end {
-            self.progress.caught_up = true;
             self.progress.lag_ms = 0;
         } else if self.committed_at > 0 {
             self.progress.lag_ms = now_ms().saturating_sub(self.committed_at);

@@ -37,7 +37,7 @@ pub async fn log_facts(host: &Host, tables: &[TableSchema]) -> Result<LogFacts> 
 
 /// A variable's global value; None = the server doesn't have it.
 pub async fn global(session: &mut Session, name: &str) -> Asked<Option<String>> {
-    let sql = format!("SHOW GLOBAL VARIABLES LIKE {}", text(name));
+    let sql = format!("SHOW GLOBAL VARIABLES LIKE '{name}'");
     let row = session.row(&sql).await?;
     Ok(row.and_then(|row| row.into_iter().nth(1).flatten()))
 }
@@ -103,8 +103,8 @@ async fn rights(session: &mut Session, host: &Host) -> Result<Option<Failure>> {
         .await?
         .unwrap_or_default();
     let grantee = match user.rsplit_once('@') {
-        Some((user, from)) => format!("{}@{}", text(user), text(from)),
-        None => text(&user),
+        Some((user, from)) => format!("{}@{}", quoted(user), quoted(from)),
+        None => quoted(&user),
     };
     let grant = |right: &str, what: &str| {
         let fix = format!("GRANT {right} ON *.* TO {grantee}");
@@ -160,6 +160,11 @@ async fn rights(session: &mut Session, host: &Host) -> Result<Option<Failure>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// As people write it.
+fn quoted(words: &str) -> String {
+    format!("'{}'", words.replace('\'', "''"))
 }
 
 fn may_not(failed: &Failed) -> bool {
