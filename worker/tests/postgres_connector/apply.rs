@@ -5,26 +5,25 @@ use common::epoch::Epoch;
 use common::id::{JobUid, TaskNo};
 use common::job::JobSpec;
 use common::plan::TablePlan;
-use common::schema::{CellForm, Member};
+use common::schema::CellForm;
 use common::task::TaskKind;
-use common::value::RowBatch;
 use worker::connector::postgres::Postgres;
 use worker::connector::{
     ApplyWork, Connector, Current, DefineWork, ReadRequest, Role, TargetApplier,
 };
 
 use crate::net::{Dice, Model, Row, none, push, rows, text};
-use crate::support::{connector, database, endpoint, job, plan, server};
+use crate::support::{database, endpoint, job, plan, server};
 
-struct Case {
-    name: String,
-    job: JobUid,
-    source: Postgres,
-    target: Postgres,
-    plans: Vec<TablePlan>,
+pub struct Case {
+    pub name: String,
+    pub job: JobUid,
+    pub source: Postgres,
+    pub target: Postgres,
+    pub plans: Vec<TablePlan>,
 }
 
-fn spec() -> JobSpec {
+pub fn spec() -> JobSpec {
     let nowhere = endpoint("postgres://u@h/d");
     JobSpec::new("apply", nowhere.clone(), nowhere)
 }
@@ -71,7 +70,7 @@ impl Case {
         }
     }
 
-    fn work(&self, epoch: u32, lane: u32) -> ApplyWork {
+    pub fn work(&self, epoch: u32, lane: u32) -> ApplyWork {
         ApplyWork {
             job: self.job.clone(),
             task: TaskNo(3),
@@ -101,7 +100,10 @@ impl Case {
     }
 }
 
-async fn read(connector: &Postgres, request: ReadRequest) -> worker::connector::Result<Vec<Row>> {
+pub async fn read(
+    connector: &Postgres,
+    request: ReadRequest,
+) -> worker::connector::Result<Vec<Row>> {
     let mut all = Vec::new();
     let mut reader = connector.read(request).await?;
     while let Some(batch) = reader.next().await? {
@@ -287,175 +289,6 @@ async fn two_lanes_have_marks_of_their_own() {
         assert_eq!((&*marks.lanes[&0], &*marks.lanes[&1]), ("on", "right"));
         let there = case.ask("SELECT string_agg(id::text, ',' ORDER BY id) FROM t");
         assert_eq!(there, "2,3");
-    }
-}
-
-const TORTURE: &str = include_str!("../../../tests/torture/pg_torture.sql");
-
-/// Every table of the torture database, in `form`, all of whose rows come, go by key, come again,
-/// are patched, go as whole rows.
-async fn every_type(form: CellForm) {
-    let name = format!("ap_types_{form:?}").to_lowercase();
-    database(server(), &name);
-    server().sql(&name, TORTURE);
-    let source = connector(&server().url(&name));
-    let to = format!("{name}_t");
-    let inspected = source.inspect(Role::Source, &spec()).await;
-    let inspected = inspected.expect("inspected");
-    let (mut done, mut skipped) = (0, Vec::new());
-    for table in &inspected.tables {
-        let plan = plan(table, form);
-        let all = read(&source, ReadRequest::source(&plan, Vec::new(), Vec::new())).await;
-        let is_root = table.member == Some(Member::Root);
-        let Ok(all) = all else {
-            skipped.push(table.name.clone());
-            continue;
-        };
-        if is_root {
-            continue;
-        }
-        // Types and functions come with a copy of everything; here rows alone do.
-        let case = Case {
-            name: name.clone(),
-            job: job(),
-            source: source.clone(),
-            target: source.clone(),
-            plans: vec![plan.clone()],
-        };
-        crate::support::books(server(), &name, &case.job);
-        server().sql(
-            &name,
-            "CREATE TABLE IF NOT EXISTS sterna.follow (job text, lane bigint, mark text NOT NULL, \
-             PRIMARY KEY (job, lane)); ALTER TABLE sterna.ledger ADD COLUMN IF NOT EXISTS \
-             snapshot text",
-        );
-        check_table(&case, &all).await;
-        done += 1;
-    }
-    let _ = to;
-    eprintln!("{form:?}: {done} tables, not {skipped:?}");
-    assert!(done > 30 && skipped.len() < 8, "{skipped:?}");
-}
-
-fn quoted(plan: &TablePlan) -> String {
-    let schema = plan.target.schema.as_deref().unwrap_or("public");
-    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    format!("{}.{}", quote(schema), quote(&plan.target.name))
-}
-
-async fn check_table(case: &Case, all: &[Row]) {
-    let plan = &case.plans[0];
-    let (name, width) = (&plan.source.name, plan.source.copied_columns().count());
-    let key = plan.change_key();
-    let place = |name: &String| plan.source.copied_columns().position(|c| c.name == *name);
-    let places: Vec<usize> = key.iter().filter_map(place).collect();
-    let unique = plan.source.indexes.iter().filter(|index| index.unique);
-    let unique = unique.flat_map(|index| &index.columns);
-    let unique: Vec<usize> = unique.filter_map(|column| place(&column.name)).collect();
-    let there = || async {
-        let there = read(&case.target, ReadRequest::target(plan)).await;
-        there.expect("read")
-    };
-    let emptied = format!("DELETE FROM ONLY {}", quoted(plan));
-    server().sql(
-        &case.name,
-        &format!("SET session_replication_role = replica; {emptied}"),
-    );
-    for keyed in [true, false] {
-        if keyed && key.is_empty() {
-            continue;
-        }
-        let mut case_plan = plan.clone();
-        if !keyed {
-            case_plan.source.primary_key.clear();
-            case_plan.source.indexes.clear();
-        }
-        let mut work = case.work(1, u32::from(keyed));
-        work.tables = vec![case_plan];
-        let mut applier = case.target.applier(work).await.expect("opened");
-        applier.begin().await.expect("begun");
-        for few in [false, true] {
-            // Few rows come by INSERT, many by COPY.
-            let size = if few { 50 } else { 5_000 };
-            for part in all.chunks(size) {
-                let mut net = none(0, width, places.len());
-                net.deletes = RowBatch::new(if keyed { places.len() } else { width });
-                part.iter().for_each(|row| push(&mut net.inserts, row));
-                let applied = applier.apply(net).await;
-                applied.unwrap_or_else(|e| panic!("{name} {keyed} {few}: {e}"));
-            }
-            applier.commit(&[]).await.expect("committed");
-            assert!(there().await == all, "{name}: rows that came");
-            for part in all.chunks(300) {
-                let mut net = none(0, width, places.len());
-                net.deletes = RowBatch::new(if keyed { places.len() } else { width });
-                for row in part {
-                    match keyed {
-                        true => {
-                            let key: Row = places.iter().map(|at| row[*at].clone()).collect();
-                            push(&mut net.deletes, &key);
-                            net.patches.extend(None);
-                        }
-                        false => push(&mut net.deletes, row),
-                    }
-                }
-                let applied = applier.apply(net).await;
-                applied.unwrap_or_else(|e| panic!("{name} {keyed} {few}: {e}"));
-            }
-            applier.commit(&[]).await.expect("committed");
-            assert!(there().await.is_empty(), "{name}: rows that went");
-        }
-        if keyed {
-            let some = &all[..all.len().min(60)];
-            patch_all(applier.as_mut(), some, (width, &places, &unique), name).await;
-            assert!(there().await == some, "{name}: patched rows");
-            let mut net = none(0, width, places.len());
-            net.truncate = true;
-            applier.apply(net).await.expect("emptied");
-            applier.commit(&[]).await.expect("committed");
-            assert!(there().await.is_empty(), "{name}: emptied");
-        }
-    }
-}
-
-/// Every row comes with its keys alone that are real (the rest is another row's), then is patched.
-async fn patch_all(
-    applier: &mut dyn TargetApplier,
-    all: &[Row],
-    (width, places, unique): (usize, &[usize], &[usize]),
-    name: &str,
-) {
-    for (at, row) in all.iter().enumerate() {
-        let other = &all[(at + 1) % all.len()];
-        let mut first = other.clone();
-        let own = places.iter().chain(unique);
-        own.for_each(|at| first[*at] = row[*at].clone());
-        let mut net = none(0, width, places.len());
-        push(&mut net.inserts, &first);
-        net.patches.push(common::change::net::Patch {
-            key: places.iter().filter_map(|at| row[*at].clone()).collect(),
-            cells: (0..width)
-                .filter(|at| !places.contains(at))
-                .map(|at| (at as u32, row[at].clone()))
-                .collect(),
-        });
-        let applied = applier.apply(net).await;
-        applied.unwrap_or_else(|error| panic!("{name}: patch {at}: {error}"));
-    }
-    applier.commit(&[]).await.expect("committed");
-}
-
-#[tokio::test]
-async fn every_type_in_native_form() {
-    {
-        every_type(CellForm::Native).await;
-    }
-}
-
-#[tokio::test]
-async fn every_type_in_canonical_form() {
-    {
-        every_type(CellForm::Canonical).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The PostgreSQL connector against private PostgreSQL servers.
 
 mod apply;
+mod apply_types;
 #[path = "../support/cut.rs"]
 mod cut;
 mod follow;
