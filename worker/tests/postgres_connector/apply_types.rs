@@ -31,6 +31,8 @@ async fn every_type(form: CellForm) {
         if is_root {
             continue;
         }
+        // Some of a long table's rows: every type is in the short ones.
+        let all = &all[..all.len().min(150)];
         // Types and functions come with a copy of everything; here rows alone do.
         let case = Case {
             name: name.clone(),
@@ -46,7 +48,7 @@ async fn every_type(form: CellForm) {
              PRIMARY KEY (job, lane)); ALTER TABLE sterna.ledger ADD COLUMN IF NOT EXISTS \
              snapshot text",
         );
-        check_table(&case, &all).await;
+        check_table(&case, all).await;
         done += 1;
     }
     eprintln!("{form:?}: {done} tables, not {skipped:?}");
