@@ -118,10 +118,10 @@ pub async fn fetch(host: &Host, request: FetchRequest) -> Result<RowBatch> {
 }
 
 /// The sequences' values: they aren't in the log as changes of rows.
-pub async fn refresh(host: &Host, objects: &mut Vec<SchemaObject>) -> Result<()> {
+pub async fn refresh(host: &Host, objects: &mut [SchemaObject]) -> Result<()> {
     let mut session = catalog::open(host).await?;
     let values = objects::current_values(&mut session).await?;
-    for object in objects.iter_mut() {
+    for object in objects {
         let same = |value: &&SchemaObject| value.kind == object.kind && value.name == object.name;
         if let Some(value) = values.iter().find(same) {
             object.statements.clone_from(&value.statements);

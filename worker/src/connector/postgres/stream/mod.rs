@@ -190,11 +190,9 @@ impl Stream {
                 commit_time_micros,
                 ..
             } => self.commit(end_lsn.as_u64(), commit_time_micros),
-            ReplicationEvent::KeepAlive { wal_end, .. } => {
-                // Within a transaction it may be beyond its beginning.
-                if self.open.is_none() {
-                    self.moved(wal_end.as_u64());
-                }
+            // Within a transaction it may be beyond its beginning.
+            ReplicationEvent::KeepAlive { wal_end, .. } if self.open.is_none() => {
+                self.moved(wal_end.as_u64());
             }
             _ => {}
         }
