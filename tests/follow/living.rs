@@ -299,7 +299,7 @@ impl Living {
                 let ended = ENDS.iter().any(|end| last["phase"] == *end);
                 assert!(!ended, "no {what}, the job ended: {last:#}");
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            crate::harness::wait::pause(Duration::from_millis(100)).await;
         }
         panic!("waited {DONE:?} in vain for {what}: {last:#}");
     }
