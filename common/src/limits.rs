@@ -57,9 +57,10 @@ pub const DEFINE_DEADLINE_MS: u64 = 24 * 3_600_000;
 pub const COMPARE_LOG_DEADLINE_MS: u64 = 60_000;
 /// How long setting up to follow a source waits for the transactions that were open there.
 pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
-/// Events of a stream between its reader and the follow task: row events are of at most about
-/// [`BATCH_BYTES`], so this bounds a follow task's memory with the two below.
-pub const FOLLOW_EVENTS_QUEUE: usize = 32;
+/// Events of a stream between its reader and the follow task, and the bytes of their cells: what a
+/// follow task gathers while the target writes. A small transaction has about five.
+pub const FOLLOW_EVENTS_QUEUE: usize = 16_384;
+pub const FOLLOW_AHEAD_BYTES: usize = 32 << 20;
 /// Changes are gathered up to this many rows, or this many bytes of cells, for one set.
 pub const FOLLOW_SET_ROWS: u64 = 20_000;
 pub const FOLLOW_SET_BYTES: usize = 16 << 20;

@@ -1,14 +1,16 @@
 //! What befalls the processes, the lines and the servers of a job that follows a living source. The
 //! job goes on by itself, unless it says why it can't.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::catchup::End;
 use super::hands::pass;
+use super::points::{Action, Cell};
 use super::pool::Engine;
-use crate::follow::living::{JOB, Living};
+use super::scene::Report;
+use crate::follow::living::{JOB, Living, Set};
 use crate::harness::proxy::{Proxy, Trap};
 use crate::harness::wait::{secs, until};
 
@@ -16,6 +18,43 @@ use crate::harness::wait::{secs, until};
 const LONG: Duration = Duration::from_secs(4);
 /// So much more may be written to a disk that is full soon.
 const LEFT: u64 = 64 << 10;
+
+/// w1 is alone until it has hit the armed point; then w2 comes, and the job follows on.
+pub async fn at_point(cell: Cell, armed: &str) -> Option<Report> {
+    let started = Instant::now();
+    let set = Set::new(cell.engine, cell.engine).workers(1);
+    let mut living = set.armed("w1", armed).start().await?;
+    living.until_says(cell.fault.as_str()).await;
+    match cell.action {
+        Action::Exit => {
+            until("w1 to end", secs(20), || {
+                let gone = !living.worker("w1").is_running();
+                async move { gone.then_some(()) }
+            })
+            .await;
+            living.cluster.workers.clear();
+            living.cluster.start_worker("w2", &[]);
+        }
+        Action::Stall => {
+            living.worker("w1").signal("STOP");
+            living.cluster.start_worker("w2", &[]);
+            follows_again(&living, "w1").await;
+            pass(LONG).await;
+            living.worker("w1").signal("CONT");
+        }
+        Action::LoseAnswer => living.cluster.start_worker("w2", &[]),
+    }
+    living.until_caught_up().await;
+    living.live_on(60).await;
+    living.settle().await;
+    living.complete().await;
+    Some(Report {
+        redone: 0,
+        partitions: 0,
+        wall: started.elapsed(),
+        recovery: None,
+    })
+}
 
 async fn kill(living: &mut Living, worker: &str) {
     living.worker(worker).kill().await;
@@ -149,13 +188,7 @@ pub async fn commit_silent(living: &mut Living) -> End {
 
 /// The fault point behind the commit is armed: it is passed by every following.
 pub async fn commit_taken_for_lost(living: &mut Living) -> End {
-    let workers = &living.cluster.workers;
-    until("an answer to be lost", secs(60), || async {
-        let lost = |text: String| text.contains("follow-after-commit");
-        let mut said = workers.iter().map(|w| lost(w.err()) || lost(w.out()));
-        said.any(|lost| lost).then_some(())
-    })
-    .await;
+    living.until_says("follow-after-commit").await;
     End::GoesOn
 }
 

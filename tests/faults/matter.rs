@@ -144,37 +144,15 @@ pub async fn long_value(living: &mut Living) -> End {
 /// is committed when the follower has changed.
 pub async fn prepared_at_the_source(living: &mut Living) -> End {
     for (name, row) in [("one", 1), ("two", 2), ("three", 3)] {
-        let insert = format!("INSERT INTO branch VALUES ({row}, '{name}')");
-        let statements = match living.source.kind {
-            Kind::Postgres => vec![
-                "BEGIN".to_owned(),
-                insert,
-                format!("PREPARE TRANSACTION 'app-{name}'"),
-            ],
-            _ => vec![
-                format!("XA START 'app-{name}'"),
-                insert,
-                format!("XA END 'app-{name}'"),
-                format!("XA PREPARE 'app-{name}'"),
-            ],
-        };
-        living.source.exec(&statements).await;
+        living.prepare(name, row).await;
         living.live_on(10).await;
     }
-    end(living, "COMMIT", "one").await;
+    living.end_prepared("COMMIT", "one").await;
     living.live_on(10).await;
     living::follower_killed(living).await;
     living.cluster.start_worker("w7", &[]);
     living.live_on(10).await;
-    end(living, "ROLLBACK", "two").await;
-    end(living, "COMMIT", "three").await;
+    living.end_prepared("ROLLBACK", "two").await;
+    living.end_prepared("COMMIT", "three").await;
     End::GoesOn
-}
-
-async fn end(living: &Living, how: &str, name: &str) {
-    let statement = match living.source.kind {
-        Kind::Postgres => format!("{how} PREPARED 'app-{name}'"),
-        _ => format!("XA {how} 'app-{name}'"),
-    };
-    living.source.exec(&[statement]).await;
 }

@@ -46,6 +46,8 @@ pub enum Way {
     GivesUp,
     /// A worker passes it when it follows one that died with T prepared.
     Follows,
+    /// The worker of a job that follows a living source passes it, here for the n-th time.
+    Living { nth: u32 },
     /// A coordinator passes it when a job is submitted.
     Submits,
     /// A coordinator passes it when the cluster is started again with a job under way.
@@ -108,11 +110,10 @@ fn scenario(fault: Fault) -> (Way, &'static [Engine]) {
         | Fault::ResolveAfterForget => (ONCE, every),
         // SQLite's foreign keys are part of its tables.
         Fault::ForeignKeysMidway => (ONCE, WITH_SESSIONS),
-        // With a source that is written to: `catchup`.
         Fault::FollowBeforeApply
         | Fault::FollowAfterApply
         | Fault::FollowBeforeCommit
-        | Fault::FollowAfterCommit => (ONCE, &[]),
+        | Fault::FollowAfterCommit => (Way::Living { nth: 3 }, every),
         Fault::LeaderBeforeBegin
         | Fault::LeaderBeforePropose
         | Fault::LeaderAfterPropose

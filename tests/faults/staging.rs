@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::dataset::CHUNKS;
 use super::hands::start_again;
 use super::judge;
+use super::living;
 use super::points::{Action, Cell, Way};
 use super::scene::{Builder, Report, Scene};
 use crate::harness::lab::Database;
@@ -49,6 +50,12 @@ impl fmt::Display for Outcome {
 
 /// The whole of one cell; None = the engine is off.
 pub async fn hit(cell: Cell) -> Option<Outcome> {
+    if let Way::Living { nth } = cell.way {
+        let armed = format!("{}@{nth}", armed(cell));
+        let report = Box::pin(living::at_point(cell, &armed)).await?;
+        let process = "w1".to_owned();
+        return Some(Outcome { process, report });
+    }
     let (mut scene, process) = match cell.way {
         Way::Worker { nth } => {
             let armed = format!("{}@{nth}", armed(cell));
@@ -63,6 +70,7 @@ pub async fn hit(cell: Cell) -> Option<Outcome> {
         Way::Coordinator { count } => Box::pin(by_coordinator(cell, count)).await?,
         Way::Elects => Box::pin(by_election(cell)).await?,
         Way::Wiped => Box::pin(by_wiped(cell)).await?,
+        Way::Living { .. } => return None,
     };
     let job = scene.job.clone();
     see_through(&mut scene, &job).await;

@@ -3,23 +3,21 @@
 //! meanwhile is not its business.
 
 use std::fmt;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::faults::pool::{Engine, Server, fresh_name};
+use super::ends;
+use crate::faults::pool::{Engine, Server};
 use crate::harness::cluster::Cluster;
 use crate::harness::disk::Disk;
-use crate::harness::lab::Database;
-use crate::harness::mysql9::Mysql9;
+use crate::harness::lab::{Database, Kind};
 use crate::harness::oracle::values;
 use crate::harness::process::{Finished, Running};
 use crate::harness::proxy::Proxy;
-use crate::harness::wait::secs;
+use crate::harness::wait::{self, secs};
 use crate::harness::workload::audit::{Auditor, Findings};
 use crate::harness::workload::{Options, Tally, Workload, fill, until_arrived};
-use crate::harness::{leftovers, postgres, server, wait};
 
 /// The job's name.
 pub const JOB: &str = "living";
@@ -111,6 +109,11 @@ impl Set {
         self
     }
 
+    pub fn workers(mut self, count: usize) -> Set {
+        self.workers = count;
+        self
+    }
+
     pub fn seed(mut self, seed: u64) -> Set {
         self.options.seed = seed;
         self
@@ -121,7 +124,7 @@ impl Set {
         self
     }
 
-    /// A fault of every worker, as STERNA_FAULT takes it.
+    /// A fault of one worker, as STERNA_FAULT takes it.
     pub fn armed(mut self, worker: &str, fault: &str) -> Set {
         self.armed.push((worker.to_owned(), fault.to_owned()));
         self
@@ -158,16 +161,17 @@ impl Set {
             false => None,
         };
         let source_server = match self.durable {
-            true => durable(self.from, true).await,
-            false => lend(self.from).await?,
+            true => ends::durable(self.from, true).await,
+            false => ends::lend(self.from).await?,
         };
         let target_server = match (&disk, self.durable) {
-            (Some(disk), _) => on_disk(self.to, disk).await,
-            (None, true) => durable(self.to, false).await,
-            (None, false) => lend(self.to).await?,
+            (Some(disk), _) => ends::on_disk(self.to, disk).await,
+            (None, true) => ends::durable(self.to, false).await,
+            (None, false) => ends::lend(self.to).await?,
         };
-        let source = database(self.from, source_server.as_ref(), &cluster, "source", None).await;
-        let target = database(
+        let source =
+            ends::database(self.from, source_server.as_ref(), &cluster, "source", None).await;
+        let target = ends::database(
             self.to,
             target_server.as_ref(),
             &cluster,
@@ -206,8 +210,8 @@ impl Set {
             started: Instant::now(),
         };
         if self.proxies {
-            living.to_source = proxy(living.source_server.as_ref()).await;
-            living.to_target = proxy(living.target_server.as_ref()).await;
+            living.to_source = ends::proxy(living.source_server.as_ref()).await;
+            living.to_target = ends::proxy(living.target_server.as_ref()).await;
         }
         Some(living)
     }
@@ -235,98 +239,6 @@ impl Set {
         let mut living = self.start().await?;
         living.until_caught_up().await;
         Some(living)
-    }
-}
-
-async fn proxy(server: Option<&Server>) -> Option<Proxy> {
-    Some(Proxy::to(server?.port()).await)
-}
-
-static POOL: Mutex<Vec<(Engine, Server)>> = Mutex::new(Vec::new());
-
-/// A server of that engine; outer None when MySQL 9 is off, inner None for SQLite.
-async fn lend(engine: Engine) -> Option<Option<Server>> {
-    if engine == Engine::Sqlite {
-        return Some(None);
-    }
-    let idle = {
-        let mut pool = POOL.lock().expect("never held across a panic");
-        let found = pool.iter().position(|(of, _)| *of == engine);
-        found.map(|i| pool.swap_remove(i).1)
-    };
-    match idle {
-        Some(server) => Some(Some(server)),
-        None => Some(Some(Server::start(engine).await?)),
-    }
-}
-
-/// A server with durable settings; as a target it keeps no log of its own. None for SQLite.
-pub async fn durable(engine: Engine, is_source: bool) -> Option<Server> {
-    let flushed = "--innodb-flush-log-at-trx-commit=1";
-    match engine {
-        Engine::Mariadb => {
-            let log = if is_source {
-                "--sync-binlog=1"
-            } else {
-                "--skip-log-bin"
-            };
-            let id = if is_source {
-                "--server-id=1"
-            } else {
-                "--server-id=2"
-            };
-            let server = server::Server::start(&[flushed, log, id]).await;
-            Some(Server::Mariadb(server))
-        }
-        Engine::Mysql9 => Mysql9::with(&[flushed, "--sync-binlog=1"]).map(Server::Mysql9),
-        Engine::Sqlite => None,
-        _ => Some(Server::Postgres(postgres::Server::start(&["fsync=on"]))),
-    }
-}
-
-async fn on_disk(engine: Engine, disk: &Disk) -> Option<Server> {
-    let place = disk.path().join("server");
-    match engine {
-        Engine::Mariadb => {
-            std::fs::create_dir(&place).expect("an empty disk");
-            let small = [
-                "--innodb-log-file-size=16M",
-                "--innodb-buffer-pool-size=64M",
-            ];
-            let server = server::Server::start_in(place, &small).await;
-            Some(Server::Mariadb(server))
-        }
-        Engine::Sqlite => None,
-        Engine::Mysql9 => panic!("MySQL 9 has a place of its own; don't ask for its disk"),
-        _ => Some(Server::Postgres(postgres::Server::start_in(place, &[]))),
-    }
-}
-
-async fn database(
-    engine: Engine,
-    server: Option<&Server>,
-    cluster: &Cluster,
-    end: &str,
-    disk: Option<&Disk>,
-) -> Database {
-    let kind = engine.kind();
-    let Some(server) = server else {
-        let path = match disk {
-            Some(disk) => disk.path().join("target.db").display().to_string(),
-            None => cluster.dir.file(&format!("{end}.db")),
-        };
-        return Database {
-            kind,
-            url: format!("sqlite:{path}"),
-            name: path,
-        };
-    };
-    let name = format!("{end}_{}", fresh_name());
-    server.create(&name).await;
-    Database {
-        kind,
-        url: server.url(&name),
-        name,
     }
 }
 
@@ -469,8 +381,11 @@ impl Living {
         }
     }
 
+    /// The two ends are equal, but for what we keep there while the job lasts.
     pub async fn assert_same(&self) {
-        values::assert_same(&self.source, &self.target, &[]).await;
+        let mut found = values::differences(&self.source, &self.target, &[]).await;
+        found.retain(|line| !line.starts_with("sterna"));
+        assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     /// The user's command; the job ends with an exact copy and nothing of ours is left anywhere.
@@ -483,7 +398,7 @@ impl Living {
         let status = self.cluster.status(JOB).await;
         assert_eq!(status["phase"], "Completed", "{status:#}");
         assert_eq!(status["verified"], true, "{status:#}");
-        self.assert_same().await;
+        values::assert_same(&self.source, &self.target, &[]).await;
         self.end().await;
     }
 
@@ -507,22 +422,19 @@ impl Living {
         if let Some(auditor) = self.auditor.take() {
             auditor.assert_clean(0).await;
         }
-        clean(self.source_server.as_ref(), &self.source).await;
-        clean(self.target_server.as_ref(), &self.target).await;
+        ends::clean(self.source_server.as_ref(), &self.source).await;
+        ends::clean(self.target_server.as_ref(), &self.target).await;
         if self.spoilt {
             return;
         }
-        let ends = [
+        let both = [
             (self.from, self.source_server.take(), &self.source),
             (self.to, self.target_server.take(), &self.target),
         ];
         // The cluster first: its sessions keep a database from being dropped.
         drop(self.cluster);
-        for (engine, server, database) in ends {
-            let Some(server) = server else { continue };
-            server.drop_database(&database.name).await;
-            let mut pool = POOL.lock().expect("never held across a panic");
-            pool.push((engine, server));
+        for (engine, server, database) in both {
+            ends::give_back(engine, server, database).await;
         }
     }
 
@@ -535,14 +447,46 @@ impl Living {
         status
     }
 
+    /// Waits until a worker's log has the word in it.
+    pub async fn until_says(&self, word: &str) {
+        let workers = &self.cluster.workers;
+        wait::until(word, secs(60), || async {
+            let says = |text: String| text.contains(word);
+            let mut said = workers.iter().map(|w| says(w.err()) || says(w.out()));
+            said.any(|said| said).then_some(())
+        })
+        .await;
+    }
+
+    /// A transaction of `branch` that the source has prepared and nobody has ended.
+    pub async fn prepare(&self, name: &str, row: u32) {
+        let insert = format!("INSERT INTO branch VALUES ({row}, '{name}')");
+        let statements = match self.source.kind {
+            Kind::Postgres => vec![
+                "BEGIN".to_owned(),
+                insert,
+                format!("PREPARE TRANSACTION 'app-{name}'"),
+            ],
+            _ => vec![
+                format!("XA START 'app-{name}'"),
+                insert,
+                format!("XA END 'app-{name}'"),
+                format!("XA PREPARE 'app-{name}'"),
+            ],
+        };
+        self.source.exec(&statements).await;
+    }
+
+    /// `COMMIT` or `ROLLBACK` of such a one.
+    pub async fn end_prepared(&self, how: &str, name: &str) {
+        let statement = match self.source.kind {
+            Kind::Postgres => format!("{how} PREPARED 'app-{name}'"),
+            _ => format!("XA {how} 'app-{name}'"),
+        };
+        self.source.exec(&[statement]).await;
+    }
+
     pub async fn resume(&self) {
         self.cluster.sterna(&["resume", "-j", JOB]).ok().await;
-    }
-}
-
-async fn clean(server: Option<&Server>, database: &Database) {
-    match server {
-        Some(server) => server.assert_clean(database).await,
-        None => leftovers::none_named_in_sqlite(&database.name).await,
     }
 }

@@ -3,9 +3,12 @@
 //! target, the judge compares at the end.
 
 mod bench;
+mod command;
 mod drift;
+pub mod ends;
 mod itself;
 pub mod living;
 mod moment;
 mod pairs;
 mod refused;
+mod rest;

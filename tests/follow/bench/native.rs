@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use super::DEADLINE;
 use super::load::{self, Load};
 use crate::faults::pool::{Engine, Server};
-use crate::follow::living::durable;
+use crate::follow::ends::durable;
 use crate::harness::lab::Database;
 use crate::harness::wait::until;
 use crate::harness::workload::{Options, fill};

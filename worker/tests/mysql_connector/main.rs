@@ -1,5 +1,6 @@
 //! The MySQL connector against a private MariaDB and a private MySQL 9.
 
+mod apply;
 mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]
@@ -9,6 +10,8 @@ mod follow_server;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
 mod private;
+#[path = "../support/net.rs"]
+mod net;
 mod recovery;
 mod roundtrip;
 mod rowimage;

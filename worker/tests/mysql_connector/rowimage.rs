@@ -1,6 +1,8 @@
 //! Rows of the binary log against rows of the reader, byte by byte: every change since the log began,
 //! netted by whole rows, must leave exactly what the reader yields now.
 
+mod values;
+
 use std::collections::BTreeMap;
 
 use common::change::{ChangeBatch, Op};

@@ -1,17 +1,22 @@
 //! Reads a stream in a task of its own, so that the log is decoded while the target writes.
 
+use std::sync::Arc;
+
 use common::change::Position;
 use common::code::Code;
 use common::limits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::connector::changes::Event;
 use crate::connector::{ChangeStream, Error, Result};
 
+/// An event, and the memory it was allowed until it is taken.
+type Weighed = (Event, OwnedSemaphorePermit);
+
 /// The events of a stream, and where to say what is safe in the target.
 pub struct Reading {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Weighed>,
     safe: watch::Sender<Option<Position>>,
     task: JoinSet<Result<()>>,
 }
@@ -27,7 +32,7 @@ impl Reading {
 
     /// Waits for the next event; an error ends the stream.
     pub async fn next(&mut self) -> Result<Event> {
-        if let Some(event) = self.events.recv().await {
+        if let Some((event, _)) = self.events.recv().await {
             return Ok(event);
         }
         let cut = || Error::transient(Code::Internal, "the stream of changes was cut short");
@@ -39,7 +44,7 @@ impl Reading {
 
     /// The next event, if one is there.
     pub fn at_hand(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
+        self.events.try_recv().ok().map(|(event, _)| event)
     }
 
     pub fn confirm(&self, position: &Position) {
@@ -55,12 +60,21 @@ impl Reading {
 
 async fn pump(
     mut stream: Box<dyn ChangeStream>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Weighed>,
     mut safe: watch::Receiver<Option<Position>>,
 ) -> Result<()> {
+    let budget = Arc::new(Semaphore::new(limits::FOLLOW_AHEAD_BYTES));
     loop {
         let event = stream.next().await?;
-        if events.send(event).await.is_err() {
+        let weight = match &event {
+            Event::Rows(batch) => batch.rows.bytes().clamp(1, limits::FOLLOW_AHEAD_BYTES),
+            _ => 1,
+        };
+        let permit = Arc::clone(&budget).acquire_many_owned(weight as u32).await;
+        let Ok(permit) = permit else {
+            return Ok(());
+        };
+        if events.send((event, permit)).await.is_err() {
             return Ok(());
         }
         if safe.has_changed().unwrap_or(false) {

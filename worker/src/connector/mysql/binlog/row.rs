@@ -1,14 +1,19 @@
 //! Rows of a row event as changes of a plan's table. Trusts nothing of the log that it can compare
 //! with the catalogue: a table that is another one there is an error by name.
+//!
+//! MariaDB's system-versioned tables: their rows end with two moments between which the row was, or is,
+//! true. The log has history as rows of its own and a DELETE as an UPDATE of the second moment; only
+//! current rows, whose second moment is the last there can be, are the table's.
 
 use common::change::{ChangeBatch, Op};
 use common::code::Code;
 use common::id::TableNo;
 use common::plan::TablePlan;
+use common::schema::Column;
 use mysql_async::binlog::events::{RowsEventData, TableMapEvent};
 use mysql_common::proto::MySerialize;
 
-use super::value::{Cell, Wire};
+use super::value::{Cell, TIMESTAMP2, Wire};
 use crate::connector::{Error, Result};
 
 /// Decodes the rows of one table; see [`RowDecoder::decode`].
@@ -16,15 +21,22 @@ pub struct RowDecoder {
     no: TableNo,
     table: String,
     mariadb: bool,
+    /// MariaDB's system versioning, with two columns that the catalogue doesn't show.
+    versioned: bool,
     /// By the table's columns, in order; None = generated, not copied.
     cells: Vec<Option<Cell>>,
     /// The last table map, and what it says: it comes before every row event, mostly the same.
     map: Vec<u8>,
     next_map: Vec<u8>,
     layout: Vec<Wire>,
+    /// Where a system-versioned table keeps until when a row was true.
+    row_end: Option<usize>,
     /// Room for what is made in steps.
     spare: Vec<u8>,
 }
+
+/// As `SHOW CREATE TABLE` writes it among the table's options.
+const VERSIONED: &str = "WITH SYSTEM VERSIONING";
 
 /// Which columns an image holds, by position in the table map.
 type Present = Vec<bool>;
@@ -33,18 +45,20 @@ impl RowDecoder {
     pub fn new(table: &TablePlan, no: TableNo, mariadb: bool) -> Result<RowDecoder> {
         let name = table.source.full_name();
         let columns = table.source.columns.iter();
-        let cell = |column: &common::schema::Column| match column.generated {
+        let cell = |column: &Column| match column.generated {
             Some(_) => Ok(None),
             None => Cell::new(&name, column, table.form).map(Some),
         };
         Ok(RowDecoder {
             no,
             mariadb,
+            versioned: mariadb && table.source.native_options.contains(VERSIONED),
             cells: columns.map(cell).collect::<Result<_>>()?,
             table: name,
             map: Vec::new(),
             next_map: Vec::new(),
             layout: Vec::new(),
+            row_end: table.source.columns.iter().position(is_row_end),
             spare: Vec::new(),
         })
     }
@@ -82,12 +96,75 @@ impl RowDecoder {
         };
         let mut data = rows.rows_data();
         while !data.is_empty() {
+            if let Some(place) = self.row_end {
+                self.versioned(place, before.as_ref(), after.as_ref(), &mut data, batch)?;
+                continue;
+            }
             for present in before.iter().chain(&after) {
                 self.row(present, &mut data, batch)?;
             }
             batch.ops.push(op);
         }
         Ok(())
+    }
+
+    /// Takes one change of a system-versioned table: what it means for the current rows.
+    fn versioned(
+        &mut self,
+        row_end: usize,
+        before: Option<&Present>,
+        after: Option<&Present>,
+        data: &mut &[u8],
+        batch: &mut ChangeBatch,
+    ) -> Result<()> {
+        let mut current = |present: Option<&Present>| -> Result<Option<&[u8]>> {
+            let start = *data;
+            let is_current = match present {
+                Some(present) => self.is_current(present, row_end, data)?,
+                None => false,
+            };
+            Ok(is_current.then_some(start))
+        };
+        let (old, new) = (current(before)?, current(after)?);
+        let op = match (old, new) {
+            (Some(_), Some(_)) => Op::Update,
+            (Some(_), None) => Op::Delete,
+            (None, Some(_)) => Op::Insert,
+            (None, None) => return Ok(()),
+        };
+        for (present, image) in [(before, old), (after, new)] {
+            if let (Some(present), Some(mut image)) = (present, image) {
+                self.row(present, &mut image, batch)?;
+            }
+        }
+        batch.ops.push(op);
+        Ok(())
+    }
+
+    /// Passes over one image.
+    fn is_current(&self, present: &Present, row_end: usize, data: &mut &[u8]) -> Result<bool> {
+        let count = present.iter().filter(|present| **present).count();
+        let nulls = data.split_at_checked(count.div_ceil(8));
+        let (nulls, rest) = nulls.ok_or_else(|| self.damaged())?;
+        *data = rest;
+        let (mut at, mut found) = (0, false);
+        for (place, wire) in self.layout.iter().enumerate() {
+            if !present[place] {
+                continue;
+            }
+            let is_null = nulls[at / 8] >> (at % 8) & 1 == 1;
+            at += 1;
+            if is_null {
+                continue;
+            }
+            let raw = wire.take(data).ok_or_else(|| self.damaged())?;
+            if place == row_end {
+                // A moment up to 2038 or (MariaDB 11.5) 2106, or a transaction.
+                found = matches!(raw, [0x7f | 0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f])
+                    || raw == [0xff; 8];
+            }
+        }
+        Ok(found)
     }
 
     /// Every copied column must be there: an image that leaves out what didn't change can't be told
@@ -146,7 +223,13 @@ impl RowDecoder {
         let Some((types, mut meta)) = types_of(&self.next_map) else {
             return Err(self.damaged());
         };
-        if types.len() != self.cells.len() {
+        let hidden = types.len() == self.cells.len() + 2 && types.ends_with(&[TIMESTAMP2; 2]);
+        let shown = |place: usize| place < types.len();
+        if self.versioned && hidden {
+            self.row_end = Some(types.len() - 1);
+        } else if types.len() != self.cells.len()
+            || self.versioned != self.row_end.is_some_and(shown)
+        {
             let what = format!("{} columns", types.len());
             return Err(self.drifted(&what));
         }
@@ -193,6 +276,11 @@ impl RowDecoder {
         );
         Error::permanent(Code::SourceFailed, what)
     }
+}
+
+fn is_row_end(column: &Column) -> bool {
+    let generated = column.generated.as_ref();
+    generated.is_some_and(|by| by.expression.eq_ignore_ascii_case("ROW END"))
 }
 
 /// Types and metadata of the columns of a table map. Read here because the driver finds a column's

@@ -59,7 +59,8 @@ const YEAR: u8 = 13;
 const NEWDATE: u8 = 14;
 const VARCHAR: u8 = 15;
 const BIT: u8 = 16;
-const TIMESTAMP2: u8 = 17;
+/// A moment in UTC, with a fraction.
+pub const TIMESTAMP2: u8 = 17;
 const DATETIME2: u8 = 18;
 const TIME2: u8 = 19;
 const BLOB_COMPRESSED: u8 = 140;

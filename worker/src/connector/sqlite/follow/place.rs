@@ -88,7 +88,7 @@ mod tests {
             let place = Place::parse(text).expect("a position");
             assert_eq!(place.id, id);
             assert_eq!(place.position().text, text);
-            assert_eq!(Place::parse(&place.position().text), Ok(place));
+            assert_eq!(Place::parse(&place.position().text).ok(), Some(place));
         }
         for text in ["", "x", "1 2", "1 v", "1 replay 3", "-1"] {
             assert!(Place::parse(text).is_err(), "{text}");
