@@ -1,5 +1,6 @@
 //! A plan for people: as wide as the terminal, what needs attention in full, the rest in numbers.
 
+use common::change::FollowMode;
 use common::cut::Cut;
 use common::fidelity::{ColumnVerdict, Loss, Verdict};
 use common::job::{Endpoint, JobSpec};
@@ -21,6 +22,7 @@ pub fn text(outcome: &Outcome, spec: &JobSpec, all_columns: bool) -> String {
             page.item("source", &end(&spec.source, &plan.source));
             page.item("target", &end(&spec.target, &plan.target));
             page.item("", transactions(&plan.target));
+            page.item("changes", changes(plan.follow));
             page.block(&tables(plan, spec));
             columns(plan, all_columns, &mut page);
         }
@@ -68,6 +70,15 @@ fn end(endpoint: &Endpoint, facts: &EndpointFacts) -> String {
         (engine, _) => engine.title(),
     };
     format!("{}  ({engine} {})", endpoint.url, facts.version)
+}
+
+/// What becomes of rows that are written while the job runs.
+fn changes(follow: FollowMode) -> &'static str {
+    match follow {
+        FollowMode::Auto | FollowMode::Off => "not replayed: the source must not be written to",
+        FollowMode::PointInTime => "replayed from the source's log: the copy shows one moment",
+        FollowMode::Live => "applied from the source's log, until `sterna complete`",
+    }
 }
 
 /// What two-phase commit means at this target.

@@ -25,6 +25,7 @@ use common::epoch::{Epoch, Lease, TxnId, Unit};
 use common::fault::Fault;
 use common::partition::Split;
 use common::plan::{Loaded, Plan, TablePlan};
+use common::schema::SchemaObject;
 use common::task::{TaskKind, TaskResult};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -250,6 +251,12 @@ impl TaskContext {
 
     /// Runs a create, index or foreign-key task at the target.
     async fn define(&self, kind: TaskKind) -> Result<TaskResult> {
+        let objects = self.plan()?.objects.clone();
+        self.define_with(kind, objects).await
+    }
+
+    /// The same, with the plan's objects as they are at the source by now.
+    async fn define_with(&self, kind: TaskKind, objects: Vec<SchemaObject>) -> Result<TaskResult> {
         let Unit::Task(task) = self.lease.unit else {
             let what = format!("{} was ordered to run a task", self.lease.unit);
             return Err(Error::permanent(Code::Internal, what));
@@ -262,7 +269,7 @@ impl TaskContext {
             kind,
             spec: self.job.spec.clone(),
             tables: plan.tables.iter().map(without_bounds).collect(),
-            objects: plan.objects.clone(),
+            objects,
             current: self.shared.fresh.of(self.word.clone()),
         };
         self.target()?.define(work).await?;
