@@ -6,6 +6,7 @@ mod charset;
 mod json;
 mod moment;
 mod number;
+mod wire;
 
 use common::code::Code;
 use common::limits;
@@ -13,175 +14,15 @@ use common::schema::{CanonicalType, CellForm, Column};
 use common::value::RowBatch;
 
 use self::charset::Charset;
+use self::wire::{
+    BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24,
+    JSON, LONG, LONGLONG, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2, TIMESTAMP, TINY,
+    VAR_STRING, VARCHAR, VARCHAR_COMPRESSED, VECTOR, YEAR, big, little,
+};
+pub use self::wire::{TIMESTAMP2, Wire};
 use super::compress::uncompress_value;
 use crate::connector::mysql::types::{Kind, foreign_charset, kind};
 use crate::connector::{Error, Result};
-
-/// How a value is stored in a row image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Numbers and moments of a fixed number of bytes, by the log's type.
-    Fixed {
-        raw: u8,
-        bytes: usize,
-        fraction: u8,
-    },
-    Decimal {
-        precision: u8,
-        scale: u8,
-    },
-    /// ENUM, SET and BIT.
-    Bits {
-        raw: u8,
-        bytes: usize,
-    },
-    /// Bytes behind a length of so many bytes; at most `max` of them.
-    Counted {
-        raw: u8,
-        prefix: usize,
-        max: usize,
-    },
-}
-
-// Types as the log numbers them; MariaDB's own are 140 and 141.
-const TINY: u8 = 1;
-const SHORT: u8 = 2;
-const LONG: u8 = 3;
-const FLOAT: u8 = 4;
-const DOUBLE: u8 = 5;
-const TIMESTAMP: u8 = 7;
-const LONGLONG: u8 = 8;
-const INT24: u8 = 9;
-const DATE: u8 = 10;
-const TIME: u8 = 11;
-const DATETIME: u8 = 12;
-const YEAR: u8 = 13;
-const NEWDATE: u8 = 14;
-const VARCHAR: u8 = 15;
-const BIT: u8 = 16;
-/// A moment in UTC, with a fraction.
-pub const TIMESTAMP2: u8 = 17;
-const DATETIME2: u8 = 18;
-const TIME2: u8 = 19;
-const BLOB_COMPRESSED: u8 = 140;
-const VARCHAR_COMPRESSED: u8 = 141;
-const VECTOR: u8 = 242;
-const JSON: u8 = 245;
-const NEWDECIMAL: u8 = 246;
-const ENUM: u8 = 247;
-const SET: u8 = 248;
-const BLOB: u8 = 252;
-const VAR_STRING: u8 = 253;
-const STRING: u8 = 254;
-const GEOMETRY: u8 = 255;
-
-impl Wire {
-    /// Reads a column's metadata off a table map; None = a type that isn't known.
-    pub fn read(raw: u8, meta: &mut &[u8]) -> Option<Wire> {
-        let mut take = |count: usize| -> Option<&[u8]> {
-            let (taken, rest) = meta.split_at_checked(count)?;
-            *meta = rest;
-            Some(taken)
-        };
-        let fixed = |bytes: usize, fraction: u8| Wire::Fixed {
-            raw,
-            bytes,
-            fraction,
-        };
-        let part = |whole: usize, fraction: u8| {
-            (fraction <= 6).then(|| fixed(whole + moment::fraction_bytes(fraction), fraction))
-        };
-        Some(match raw {
-            TINY | YEAR => fixed(1, 0),
-            SHORT => fixed(2, 0),
-            INT24 | DATE | NEWDATE | TIME => fixed(3, 0),
-            LONG | TIMESTAMP => fixed(4, 0),
-            LONGLONG | DATETIME => fixed(8, 0),
-            FLOAT => fixed(take(1).map(|_| 4)?, 0),
-            DOUBLE => fixed(take(1).map(|_| 8)?, 0),
-            TIMESTAMP2 => part(4, take(1)?[0])?,
-            DATETIME2 => part(5, take(1)?[0])?,
-            TIME2 => part(3, take(1)?[0])?,
-            NEWDECIMAL => {
-                let [precision, scale] = take(2)?.try_into().ok()?;
-                (scale <= precision).then_some(Wire::Decimal { precision, scale })?
-            }
-            BIT => {
-                let [bits, bytes]: [u8; 2] = take(2)?.try_into().ok()?;
-                let bytes = usize::from(bytes) + usize::from(bits > 0);
-                (bytes <= 8).then_some(Wire::Bits { raw, bytes })?
-            }
-            VARCHAR | VAR_STRING | VARCHAR_COMPRESSED => {
-                let max = usize::from(u16::from_le_bytes(take(2)?.try_into().ok()?));
-                let prefix = if max > 255 { 2 } else { 1 };
-                Wire::Counted { raw, prefix, max }
-            }
-            BLOB | BLOB_COMPRESSED | GEOMETRY | JSON | VECTOR => {
-                let prefix = usize::from(take(1)?[0]);
-                let max = usize::MAX;
-                (1..=4)
-                    .contains(&prefix)
-                    .then_some(Wire::Counted { raw, prefix, max })?
-            }
-            STRING => string(take(2)?.try_into().ok()?)?,
-            _ => return None,
-        })
-    }
-
-    /// Takes one value off a row image; None = the image ends before it does.
-    #[inline]
-    pub fn take<'a>(&self, data: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let length = match *self {
-            Wire::Fixed { bytes, .. } | Wire::Bits { bytes, .. } => bytes,
-            Wire::Decimal { precision, scale } => number::decimal_bytes(precision, scale),
-            Wire::Counted { prefix, .. } => {
-                let (count, rest) = data.split_at_checked(prefix)?;
-                *data = rest;
-                little(count) as usize
-            }
-        };
-        let (value, rest) = data.split_at_checked(length)?;
-        *data = rest;
-        Some(value)
-    }
-
-    fn raw(&self) -> u8 {
-        match *self {
-            Wire::Fixed { raw, .. } | Wire::Bits { raw, .. } | Wire::Counted { raw, .. } => raw,
-            Wire::Decimal { .. } => NEWDECIMAL,
-        }
-    }
-}
-
-/// CHAR, BINARY, ENUM and SET share a type; two bits of a long CHAR's length hide in it.
-fn string([first, second]: [u8; 2]) -> Option<Wire> {
-    let (raw, high) = match first & 0x30 {
-        0x30 => (first, 0),
-        bits => (first | 0x30, usize::from(bits ^ 0x30) << 4),
-    };
-    let max = high | usize::from(second);
-    Some(match raw {
-        ENUM | SET if (1..=8).contains(&max) => Wire::Bits { raw, bytes: max },
-        STRING => {
-            let prefix = if max > 255 { 2 } else { 1 };
-            Wire::Counted { raw, prefix, max }
-        }
-        _ => return None,
-    })
-}
-
-fn little(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |number, b| number << 8 | u64::from(*b))
-}
-
-fn big(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |number, b| number << 8 | u64::from(*b))
-}
 
 /// What is printed for a column's values.
 #[derive(Debug)]
@@ -530,35 +371,35 @@ fn form_of(column: &Column, native_type: &str, form: CellForm) -> Option<(&'stat
         }
         Kind::Json if column.charset.is_some() => (&[BLOB], Print::Bytes),
         Kind::Json => (&[JSON], Print::Json),
-        Kind::Binary => match word.as_str() {
-            "binary" => (&[STRING], Print::Filled(width(native_type).unwrap_or(1))),
-            "varbinary" => (&[VARCHAR, VAR_STRING, VARCHAR_COMPRESSED], Print::Bytes),
-            "vector" => (&[VECTOR, VARCHAR, BLOB], Print::Bytes),
-            "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-                (&[BLOB, BLOB_COMPRESSED], Print::Bytes)
-            }
-            _ => (&[GEOMETRY], Print::Bytes),
-        },
-        Kind::Moment => match word.as_str() {
-            "date" => (&[DATE, NEWDATE], Print::Date),
-            "time" => (&[TIME, TIME2], Print::Time),
-            "datetime" => (&[DATETIME, DATETIME2], Print::DateTime),
-            "timestamp" => (&[TIMESTAMP, TIMESTAMP2], Print::Timestamp),
-            _ => {
-                let two_digits = width(native_type) == Some(2);
-                (&[YEAR], Print::Year { two_digits })
-            }
-        },
-        Kind::Address => match word.as_str() {
-            "uuid" => {
-                let always_turned = native_type.contains("old");
-                (&[STRING], Print::Uuid { always_turned })
-            }
-            "inet4" => (&[STRING], Print::Inet4),
-            _ => (&[STRING], Print::Inet6),
-        },
+        Kind::Binary | Kind::Moment | Kind::Address => plain_form(&word, native_type),
         Kind::Number => return None,
     })
+}
+
+/// Of types whose cells are the same in either form.
+fn plain_form(word: &str, native_type: &str) -> (&'static [u8], Print) {
+    match word {
+        "binary" => (&[STRING], Print::Filled(width(native_type).unwrap_or(1))),
+        "varbinary" => (&[VARCHAR, VAR_STRING, VARCHAR_COMPRESSED], Print::Bytes),
+        "vector" => (&[VECTOR, VARCHAR, BLOB], Print::Bytes),
+        "tinyblob" | "blob" | "mediumblob" | "longblob" => (&[BLOB, BLOB_COMPRESSED], Print::Bytes),
+        "date" => (&[DATE, NEWDATE], Print::Date),
+        "time" => (&[TIME, TIME2], Print::Time),
+        "datetime" => (&[DATETIME, DATETIME2], Print::DateTime),
+        "timestamp" => (&[TIMESTAMP, TIMESTAMP2], Print::Timestamp),
+        "year" => {
+            let two_digits = width(native_type) == Some(2);
+            (&[YEAR], Print::Year { two_digits })
+        }
+        "uuid" => {
+            let always_turned = native_type.contains("old");
+            (&[STRING], Print::Uuid { always_turned })
+        }
+        "inet4" => (&[STRING], Print::Inet4),
+        "inet6" => (&[STRING], Print::Inet6),
+        // `kind` leaves only these.
+        _ => (&[GEOMETRY], Print::Bytes),
+    }
 }
 
 fn integer(word: &str) -> Option<&'static [u8]> {
