@@ -9,9 +9,9 @@ mod follow;
 mod follow_server;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;
-mod private;
 #[path = "../support/net.rs"]
 mod net;
+mod private;
 mod recovery;
 mod roundtrip;
 mod rowimage;
