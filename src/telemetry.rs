@@ -12,11 +12,11 @@ use crate::cli::{Command, Global};
 pub fn start(global: &Global, command: &Command) {
     let server = matches!(command, Command::Coordinator(_) | Command::Worker(_));
     let default = match (global.verbose, server, global.quiet) {
-        (0, _, true) => "error,openraft=off",
-        (0, true, false) => "info,openraft=warn",
+        (0, _, true) => "error,openraft=off,pgwire_replication=off",
+        (0, true, false) => "info,openraft=warn,pgwire_replication=off",
         // What goes wrong there shows in the command's own error.
-        (0, false, false) => "error,openraft=off",
-        (1, ..) => "info,openraft=warn",
+        (0, false, false) => "error,openraft=off,pgwire_replication=off",
+        (1, ..) => "info,openraft=warn,pgwire_replication=off",
         _ => "debug,h2=info,hyper=info,tower=info",
     };
     let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -1,13 +1,14 @@
 //! Changes of a source as they happen: where they are in its log, what they are, and what a set of
 //! them comes to. See DESIGN §6. Nothing here waits or knows an engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::code::Failure;
 use crate::id::{Millis, TableNo};
+use crate::plan::TablePlan;
 use crate::value::RowBatch;
 
 pub mod net;
@@ -130,6 +131,10 @@ pub struct Mark {
     /// Tables with a change since their copy.
     pub touched: BTreeSet<TableNo>,
     pub counts: ChangeCounts,
+    /// Tables that were altered at the source since the plan was made: as they are from `position`
+    /// on, at both ends.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub altered: BTreeMap<TableNo, TablePlan>,
 }
 
 /// Row changes by kind, as the source made them.

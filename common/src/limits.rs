@@ -61,6 +61,10 @@ pub const OPEN_TRANSACTIONS_WAIT_MS: u64 = 600_000;
 /// follow task gathers while the target writes. A small transaction has about five.
 pub const FOLLOW_EVENTS_QUEUE: usize = 16_384;
 pub const FOLLOW_AHEAD_BYTES: usize = 32 << 20;
+/// A follow task that is behind waits this long for more before it commits what it has.
+pub const FOLLOW_LINGER_MS: u64 = 20;
+/// A change older than this isn't committed alone: others wait behind it.
+pub const FOLLOW_BEHIND_MS: u64 = 300;
 /// Changes are gathered up to this many rows, or this many bytes of cells, for one set.
 pub const FOLLOW_SET_ROWS: u64 = 20_000;
 pub const FOLLOW_SET_BYTES: usize = 16 << 20;

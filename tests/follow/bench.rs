@@ -1,5 +1,5 @@
 //! Figures of following, on whatever machine runs it: `scripts/follow-bench` runs these in release.
-//! They are ignored in the test run, and fail only if something isn't exact.
+//! They do nothing in the test run, and fail only if something isn't exact.
 //!
 //! - catch-up: a log of `STERNA_BENCH_TRANSACTIONS` (62,500) write transactions of four row changes,
 //!   by Sterna and by the engine's own replication, on servers with durable settings, in one run;
@@ -23,6 +23,11 @@ const DEADLINE: Duration = Duration::from_secs(900);
 fn count(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// `STERNA_BENCH` is set: `scripts/follow-bench` does it.
+fn is_wanted() -> bool {
+    std::env::var_os("STERNA_BENCH").is_some()
 }
 
 fn transactions() -> u64 {
@@ -63,6 +68,9 @@ async fn by_sterna(engine: Engine) -> Option<(Duration, Living)> {
 }
 
 async fn catch_up(engine: Engine) {
+    if !is_wanted() {
+        return;
+    }
     let native = match engine {
         Engine::PostgresPrepared => native::subscription(transactions()).await,
         _ => native::replica(transactions()).await,
@@ -90,19 +98,20 @@ async fn catch_up(engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a figure: scripts/follow-bench"]
 async fn catch_up_mariadb() {
     catch_up(Engine::Mariadb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a figure: scripts/follow-bench"]
 async fn catch_up_postgres() {
     catch_up(Engine::PostgresPrepared).await;
 }
 
 /// What the target is behind while the source writes at half the rate of the catch-up.
 async fn lag(engine: Engine) {
+    if !is_wanted() {
+        return;
+    }
     let Some((took, living)) = Box::pin(by_sterna(engine)).await else {
         return;
     };
@@ -134,19 +143,20 @@ fn at(sorted: &[f64], part: f64) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a figure: scripts/follow-bench"]
 async fn lag_mariadb() {
     lag(Engine::Mariadb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a figure: scripts/follow-bench"]
 async fn lag_postgres() {
     lag(Engine::PostgresPrepared).await;
 }
 
 /// From the answer of COMMIT to the row being seen.
 async fn latency(engine: Engine) {
+    if !is_wanted() {
+        return;
+    }
     let Some(living) = at_rest(engine).await else {
         return;
     };
@@ -160,11 +170,11 @@ async fn latency(engine: Engine) {
         let query = format!("SELECT count(*) FROM beat WHERE id={n}");
         while target.numbers(&query).await.expect("a count")[0][0] == 0 {
             assert!(committed.elapsed() < secs(60), "{n} doesn't arrive");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            crate::harness::wait::pause(Duration::from_millis(1)).await;
         }
         took.push(committed.elapsed().as_secs_f64() * 1e3);
         // Idle again: neither in the middle of a batch nor in step with a timer.
-        tokio::time::sleep(Duration::from_millis(60 + n.unsigned_abs() * 37 % 90)).await;
+        crate::harness::wait::pause(Duration::from_millis(60 + n.unsigned_abs() * 37 % 90)).await;
     }
     took.sort_by(f64::total_cmp);
     figure(
@@ -185,7 +195,6 @@ async fn latency(engine: Engine) {
 macro_rules! latencies {
     ($($name:ident: $engine:ident;)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
-        #[ignore = "a figure: scripts/follow-bench"]
         async fn $name() {
             latency(Engine::$engine).await;
         })*

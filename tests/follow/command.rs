@@ -83,7 +83,10 @@ async fn from_a_position() {
     workload.until_more(40).await;
     let copy = command(&living, "clone", "copy").args(&["-o", "json"]);
     let copied = copy.ok().await.json();
-    let position = copied["position"].as_str().expect("a position").to_owned();
+    let position = copied["report"]["position"]
+        .as_str()
+        .expect("a position")
+        .to_owned();
     assert_whole(&living.target).await;
     workload.until_more(80).await;
     let (acknowledged, _) = workload.stop().await;

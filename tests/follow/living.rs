@@ -299,7 +299,7 @@ impl Living {
                 let ended = ENDS.iter().any(|end| last["phase"] == *end);
                 assert!(!ended, "no {what}, the job ended: {last:#}");
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            crate::harness::wait::pause(Duration::from_millis(100)).await;
         }
         panic!("waited {DONE:?} in vain for {what}: {last:#}");
     }
@@ -328,16 +328,17 @@ impl Living {
 
     /// The worker that has the follow task now.
     pub async fn follower(&self) -> String {
-        let what = "a worker that follows";
-        let events = wait::until(what, secs(60), || async {
+        wait::until("a worker that follows", secs(60), || async {
             let events = self.cluster.events(JOB).await;
-            let given = |event: &&Value| {
-                event["event"] == "task_assigned" && event["task"].to_string().contains("follow")
-            };
+            let given =
+                |event: &&Value| event["event"] == "task_assigned" && event["kind"] == "follow";
             let last = events.iter().rev().find(given)?;
-            last["worker"].as_str().map(str::to_owned)
-        });
-        events.await
+            let list = self.cluster.try_json(&["node", "list"]).await?;
+            let mut workers = list["workers"].as_array()?.iter();
+            let worker = workers.find(|worker| worker["id"] == last["worker"])?;
+            worker["name"].as_str().map(str::to_owned)
+        })
+        .await
     }
 
     /// The workload goes on for a while.

@@ -48,7 +48,7 @@ async fn of_a_living_source(from: Engine, to: Engine) {
     }
     let report = finished.json();
     assert!(
-        report["position"].is_string(),
+        report["report"]["position"].is_string(),
         "of which moment? {report:#}"
     );
     println!(

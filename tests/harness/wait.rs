@@ -28,6 +28,11 @@ where
     }
 }
 
+/// Lets time pass: between two looks of a watcher, two writes of a load.
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// Seconds, for deadlines that read well.
 pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -217,7 +217,7 @@ pub async fn until_arrived(database: &Database, acknowledged: &[u64], deadline: 
         {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::wait::pause(Duration::from_millis(50)).await;
     }
     panic!("waited {deadline:?} in vain for {what}: {last:?} are there");
 }
@@ -264,7 +264,7 @@ async fn session(database: Database, mut ops: Ops, options: Options, shared: Arc
                 }
             }
         }
-        tokio::time::sleep(options.pace).await;
+        crate::harness::wait::pause(options.pace).await;
     }
     link.close().await;
     tally
@@ -302,6 +302,6 @@ async fn again(database: &Database, shared: &Shared) -> Link {
         let waited = started.elapsed();
         assert!(waited < AWAY, "the source is away for {waited:?}");
         let _ = shared;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        crate::harness::wait::pause(Duration::from_millis(200)).await;
     }
 }

@@ -8,11 +8,9 @@ mod follow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::change::LogFacts;
 use common::code::Code;
 use follow::*;
 use sqlite_support::*;
-use worker::connector::changes::Event;
 
 /// Tables of every kind of key there is.
 const TABLES: &str = "PRAGMA journal_mode = WAL;
@@ -86,4 +84,78 @@ async fn a_file_that_is_written_to_in_every_way_is_followed() {
         .await;
         assert_eq!(left, Vec::<String>::new());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_200_000_rows_arrives_whole_and_its_log_goes() {
+    let (_keep, from, to) = files();
+    script(&from, TABLES).await;
+    let pair = Pair::copied(&from, &to, |_| ()).await;
+    pair.catch_up(1, false).await.expect("replayed");
+    let big = "BEGIN; WITH RECURSIVE c(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM c WHERE i < 100999)
+        INSERT INTO alias SELECT i, i, 'big' FROM c;
+        UPDATE alias SET u = -u WHERE id >= 1000; UPDATE alias SET u = 101999 + u WHERE id >= 1000; COMMIT;";
+    script(&from, big).await;
+    let mut follower = Follower::new(&pair, 2).await;
+    let end = pair.source.log_end().await.expect("a log");
+    while follower.position.order < end.order {
+        follower.step(&pair, true).await.expect("followed");
+    }
+    assert_eq!(follower.transactions, 1);
+    assert_equal(&from, &to, &pair.plans).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while texts(&from, "SELECT count(*) || '' FROM sterna_changes").await != ["1"] {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the log is not emptied"
+        );
+        follower.step(&pair, true).await.expect("idle");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_follower_fences_the_first_and_a_stray_row_is_named() {
+    let (_keep, from, to) = files();
+    script(&from, TABLES).await;
+    let pair = Pair::copied(&from, &to, |_| ()).await;
+    let (mut first, _) = pair.applier(1).await;
+    let (mut second, _) = pair.applier(2).await;
+    let late = first
+        .commit(&[(0, "{}".to_owned())])
+        .await
+        .expect_err("fenced");
+    assert_eq!(late.class, common::code::ErrorClass::Fenced);
+    second.commit(&[]).await.expect("the newer one may");
+    drop((first, second));
+    pair.catch_up(3, false).await.expect("replayed");
+    script(&to, "DELETE FROM alias WHERE id = 7").await;
+    script(&from, "UPDATE alias SET v = 'new' WHERE id = 7").await;
+    let error = pair
+        .catch_up(4, true)
+        .await
+        .expect_err("the row is missing");
+    assert_eq!(error.failure.code, Code::ReplayMismatch);
+    assert!(
+        error.failure.what.contains("alias: the row id = 7"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_table_stops_the_stream_by_name() {
+    let (_keep, from, to) = files();
+    script(&from, TABLES).await;
+    let pair = Pair::copied(&from, &to, |_| ()).await;
+    pair.catch_up(1, false).await.expect("replayed");
+    script(
+        &from,
+        "INSERT INTO seq VALUES (1, 1); ALTER TABLE parent ADD COLUMN c INT DEFAULT 7;",
+    )
+    .await;
+    let error = pair.catch_up(2, true).await.expect_err("a drift");
+    assert_eq!(error.failure.code, Code::SchemaDrift);
+    assert!(
+        error.failure.what.starts_with("parent: columns are now"),
+        "{error}"
+    );
 }

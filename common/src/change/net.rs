@@ -1,5 +1,8 @@
 //! What a run of changes of one table comes to, per key: see [`NetChanges`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::change::{ChangeBatch, Op};
@@ -112,12 +115,17 @@ impl Net {
         self.bytes
     }
 
+    /// It takes in nothing more before what was gathered is handed on.
+    pub fn must_wait(&self) -> bool {
+        self.moved.is_some()
+    }
+
     pub fn is_empty(&self) -> bool {
         !self.truncate && self.entries.is_empty() && self.copies.is_empty() && self.moved.is_none()
     }
 
     /// Takes in one change. False: it can't be merged; hand on what was gathered, then give it
-    /// again.
+    /// again. Where [`Net::must_wait`] isn't so, that is only for changes with cells in `unchanged`.
     ///
     /// # Errors
     /// The changes contradict each other, in a strict set.
@@ -296,6 +304,21 @@ impl Net {
         Ok(true)
     }
 
+    /// A row that got another key. Where the target may be ahead it may have both: the old one goes,
+    /// the new one is patched, or read again if it isn't there.
+    fn hand_on(&self, mut patch: Patch, net: &mut NetChanges) {
+        if !self.strict {
+            for (cell, place) in patch.key.iter_mut().zip(&self.key) {
+                net.deletes.push(cell);
+                let is_it = |(column, _): &&(u32, Option<Vec<u8>>)| *column as usize == *place;
+                if let Some((_, Some(sent))) = patch.cells.iter().find(is_it) {
+                    cell.clone_from(sent);
+                }
+            }
+        }
+        net.patches.push(patch);
+    }
+
     /// What it all comes to; it is empty after.
     pub fn take(&mut self) -> NetChanges {
         let mut net = NetChanges {
@@ -306,9 +329,12 @@ impl Net {
                 false => self.key.len(),
             }),
             inserts: RowBatch::new(self.columns),
-            patches: self.moved.take().into_iter().collect(),
+            patches: Vec::new(),
             strict: self.strict,
         };
+        if let Some(patch) = self.moved.take() {
+            self.hand_on(patch, &mut net);
+        }
         self.places.clear();
         self.bytes = 0;
         for entry in std::mem::take(&mut self.entries) {

@@ -5,7 +5,7 @@
 use crate::change::{FollowMode, Mark, Secured};
 use crate::code::{Code, Failure};
 use crate::epoch::{Lease, Unit};
-use crate::id::{JobId, Millis, TableNo};
+use crate::id::{JobId, Millis, TableNo, WorkerId};
 use crate::limits::FOLLOW_STEADY_MS;
 use crate::state::{Applied, EventKind, Intent, Job, Phase, Rejected, State, Task, TaskStage};
 use crate::task::{Compared, FollowTo, TaskKind};
@@ -45,12 +45,16 @@ impl State {
     }
 
     /// A paused job follows no more: its task waits, its position is in the target.
-    pub(super) fn take_back_follow(&mut self, id: JobId) {
+    /// With `of`, only from that worker: it would never be done with one that has no end.
+    pub(super) fn take_back_follow(&mut self, id: JobId, of: Option<WorkerId>) {
         let now = self.now;
         let job = self.jobs.get_mut(&id).expect("callers hold the id");
         let mut released = Vec::new();
         for (no, task) in (0u32..).map(crate::id::TaskNo).zip(&mut job.tasks) {
-            let held = matches!(task.stage, TaskStage::Leased { .. });
+            let held = match task.stage {
+                TaskStage::Leased { worker } => of.is_none_or(|of| of == worker),
+                _ => false,
+            };
             if held && matches!(task.kind, TaskKind::Follow { .. }) {
                 task.stage = TaskStage::Waiting { not_before: now };
                 released.push((no.to_string(), task.epoch));

@@ -64,7 +64,7 @@ impl State {
         match intent {
             Intent::Run if failed => self.resume(id),
             Intent::Cancel => self.end(id, Ending::Cancelled),
-            Intent::Pause => self.take_back_follow(id),
+            Intent::Pause => self.take_back_follow(id, None),
             Intent::Run => {}
         }
         Ok(Applied::Done)

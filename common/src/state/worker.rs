@@ -58,6 +58,10 @@ impl State {
         if record.draining != drain {
             record.draining = drain;
             self.log(None, EventKind::WorkerDraining { worker, drain });
+            let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+            for id in jobs.into_iter().filter(|_| drain) {
+                self.take_back_follow(id, Some(worker));
+            }
         }
         Ok(Applied::Done)
     }

@@ -160,6 +160,12 @@ impl Transform {
         self.filter.is_some()
     }
 
+    /// What comes of a row, or whether it goes on at all, depends on more than one cell by itself.
+    pub fn looks_at_rows(&self) -> bool {
+        let computed = |output: &Output| matches!(output.from, From::Computed(..));
+        self.filter.is_some() || self.outputs.iter().any(computed)
+    }
+
     /// One row as it goes on; None = it is left out.
     pub fn one(&mut self, row: &Row) -> Result<Option<Row>, Failure> {
         let row: Vec<Option<&[u8]>> = row.iter().map(Option::as_deref).collect();

@@ -86,7 +86,7 @@ impl Load {
             for n in 1_000_000i64.. {
                 let beat = format!("INSERT INTO beat VALUES ({n}, {})", now_ms());
                 link.run(&beat).await.expect("a beat");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                crate::harness::wait::pause(Duration::from_millis(20)).await;
             }
         });
         self.run(transactions, Some(rate)).await;
@@ -96,7 +96,7 @@ impl Load {
 
 /// How old the newest beat is that the target shows, in milliseconds.
 pub async fn behind(target: &mut Link) -> Option<f64> {
-    tokio::time::sleep(Duration::from_millis(25)).await;
+    crate::harness::wait::pause(Duration::from_millis(25)).await;
     let newest = target
         .numbers("SELECT coalesce(max(ms), 0) FROM beat")
         .await;
@@ -136,7 +136,7 @@ async fn write(source: Database, (number, share): (u64, u64), pace: Option<Durat
         done += 1;
         if let Some(pace) = pace {
             let due = started + pace.mul_f64(done as f64);
-            tokio::time::sleep_until(due.into()).await;
+            crate::harness::wait::pause(due.saturating_duration_since(Instant::now())).await;
         }
     }
     let said = format!("INSERT INTO done VALUES ({number}, {share})");

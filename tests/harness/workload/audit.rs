@@ -160,7 +160,7 @@ async fn audit(database: Database, stop: Arc<AtomicBool>) -> Findings {
     let mut before: BTreeMap<i64, i64> = BTreeMap::new();
     let mut link = None;
     while !stop.load(Ordering::SeqCst) {
-        tokio::time::sleep(PAUSE).await;
+        crate::harness::wait::pause(PAUSE).await;
         let mut open = match link.take() {
             Some(open) => open,
             None => match Link::open(&database).await {

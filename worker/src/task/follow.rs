@@ -5,6 +5,7 @@
 //! the mark beside them says which; after any doubt about a commit the mark is read again, by a new
 //! session under the fence; the source is told that a position is safe only after that commit.
 
+mod drift;
 mod images;
 mod read;
 mod show;
@@ -14,19 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::change::{Mark, Position, Secured};
-use common::code::{Code, ErrorClass};
+use common::code::ErrorClass;
 use common::task::{FollowTo, TaskResult};
 use common::{limits, retry};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use self::images::{Table, Tables};
+use self::drift::Settled;
 use self::read::Reading;
 use self::show::Show;
 use self::write::Set;
 use crate::connector::changes::{Drift, Event};
-use crate::connector::{Connector, Error, Result, StreamRequest};
+use crate::connector::{Connector, Result, StreamRequest};
 use crate::meter::Wait;
-use crate::task::{TaskContext, without_bounds};
+use crate::task::TaskContext;
 
 /// Everything one follow task works with.
 struct Follow<'a> {
@@ -63,7 +64,8 @@ pub async fn run(ctx: &TaskContext, from: Secured, to: FollowTo) -> Result<TaskR
     loop {
         let began = Instant::now();
         let error = match follow.once().await {
-            Ok(mark) => return Ok(TaskResult::Followed(Box::new(mark))),
+            Ok(Some(mark)) => return Ok(TaskResult::Followed(Box::new(mark))),
+            Ok(None) => continue,
             Err(error) => error,
         };
         if error.class != ErrorClass::Transient || follow.moved.elapsed() > patience {
@@ -88,28 +90,18 @@ impl Follow<'_> {
         self.to != FollowTo::EndOfCopy
     }
 
-    fn tables(&self) -> Result<Tables> {
-        let plans = (0u32..)
-            .map(common::id::TableNo)
-            .zip(&self.ctx.plan()?.tables);
-        let tables =
-            plans.map(|(no, plan)| Ok((no, Table::new(self.ctx, without_bounds(plan), no)?)));
-        tables.collect()
-    }
-
-    /// From the target's position to the end, or to an error.
-    async fn once(&mut self) -> Result<Mark> {
-        let tables = self.tables()?;
-        let plans = tables.values().map(|table| table.plan.clone()).collect();
-        let opening = Set::open(self.ctx, tables, self.strict(), &self.from);
+    /// From the target's position to the end, or to an error; None = to where a table was altered,
+    /// which is dealt with.
+    async fn once(&mut self) -> Result<Option<Mark>> {
+        let opening = Set::open(self.ctx, self.strict(), &self.from);
         let mut set = self.ctx.meter.timed(Wait::Target, opening).await?;
         self.show.applied(set.mark());
         if self.is_there(&set.mark().position) {
-            return Ok(set.mark().clone());
+            return Ok(Some(set.mark().clone()));
         }
         let request = StreamRequest {
             job: self.ctx.job.uid.clone(),
-            tables: plans,
+            tables: set.plans(),
             after: set.mark().position.clone(),
             identity: self.from.identity.clone(),
         };
@@ -118,8 +110,13 @@ impl Follow<'_> {
         let mut reading = Reading::start(stream);
         let followed = self.follow(&mut set, &mut reading).await;
         reading.end().await;
-        followed?;
-        Ok(set.mark().clone())
+        match followed? {
+            None => Ok(Some(set.mark().clone())),
+            Some(drift) => {
+                self.drifted(&mut set, &drift).await?;
+                Ok(None)
+            }
+        }
     }
 
     fn is_there(&self, position: &Position) -> bool {
@@ -127,7 +124,8 @@ impl Follow<'_> {
         self.stop.as_ref().is_some_and(there)
     }
 
-    async fn follow(&mut self, set: &mut Set<'_>, reading: &mut Reading) -> Result<()> {
+    /// Some = up to where a table was altered.
+    async fn follow(&mut self, set: &mut Set<'_>, reading: &mut Reading) -> Result<Option<Drift>> {
         let mut noted = Instant::now();
         loop {
             let event = self.ctx.meter.timed(Wait::Source, reading.next()).await?;
@@ -135,35 +133,49 @@ impl Follow<'_> {
             let mut next = Some(event);
             // Takes what is at hand, until a transaction ends and there is no more, or enough.
             let mut idle = false;
+            let mut drift = None;
+            let gathering = Instant::now();
             while let Some(event) = next.take() {
                 let ended = matches!(event, Event::Commit { .. } | Event::Idle { .. });
                 idle = matches!(event, Event::Idle { .. });
-                self.take(set, reading, event).await?;
-                let stop = ended && (set.is_full() || self.is_there(set.reached()));
-                if !stop {
+                if let Event::Drift(found) = event {
+                    drift = Some(found);
+                    break;
+                }
+                self.take(set, event).await?;
+                let enough = ended && (set.is_full() || self.is_there(set.reached()));
+                if !enough {
                     next = match ended {
-                        true => reading.at_hand(),
+                        true => {
+                            let behind = set.has_work() && self.show.is_behind(set.reached_at());
+                            more(reading, gathering, behind).await
+                        }
                         false => Some(self.ctx.meter.timed(Wait::Source, reading.next()).await?),
                     };
                 }
             }
+            self.show.read(set.read());
             let due = noted.elapsed() >= Duration::from_millis(limits::FOLLOW_IDLE_MARK_MS);
             let there = self.is_there(set.reached());
-            if set.has_work() || ((due || there) && set.has_moved()) {
+            if set.has_work() || ((due || there || drift.is_some()) && set.has_moved()) {
                 self.flush(set, reading).await?;
                 noted = Instant::now();
+            }
+            if idle {
+                // Heard from the source, and nothing waits.
+                self.moved = Instant::now();
             }
             self.show.lag(idle);
             if idle || (self.strict() && set.mark().position.order >= self.end.order) {
                 self.show.caught_up();
             }
-            if there {
-                return Ok(());
+            if there || drift.is_some() {
+                return Ok(drift);
             }
         }
     }
 
-    async fn take(&mut self, set: &mut Set<'_>, reading: &Reading, event: Event) -> Result<()> {
+    async fn take(&mut self, set: &mut Set<'_>, event: Event) -> Result<()> {
         match event {
             Event::Begin(origin) => set.begin(&*self.source, &origin),
             Event::Rows(batch) => set.rows(&*self.source, batch).await,
@@ -175,10 +187,8 @@ impl Follow<'_> {
                 set.idle(position);
                 Ok(())
             }
-            Event::Drift(drift) => {
-                self.flush(set, reading).await?;
-                Err(self.drifted(&drift))
-            }
+            // The caller's.
+            Event::Drift(_) => Ok(()),
         }
     }
 
@@ -193,15 +203,34 @@ impl Follow<'_> {
         Ok(())
     }
 
-    fn drifted(&self, drift: &Drift) -> Error {
-        let what = format!(
-            "{} was altered at the source while it was followed: {} (the target stands before it)",
-            drift.name, drift.statement
-        );
-        let mut error = Error::permanent(Code::SchemaDrift, what);
-        error.failure = error.failure.fix(
-            "undo the change at the source's side of the job, or `sterna cancel` it and start over",
-        );
-        error
+    /// Goes beyond a statement that altered a table, or stops with the position before it.
+    async fn drifted(&mut self, set: &mut Set<'_>, drift: &Drift) -> Result<()> {
+        let settled = drift::settle(self.ctx, &*self.source, set, drift).await?;
+        let before = set.mark().position.clone();
+        let altered = match settled {
+            Settled::AsItWas if drift.position.order <= before.order => {
+                let why = "what it changed isn't seen in the columns it has now";
+                return Err(drift::stop(drift, why));
+            }
+            Settled::AsItWas => None,
+            Settled::Altered(no, table) => Some((no, *table)),
+        };
+        set.pass(&drift.position, altered).await?;
+        self.moved = Instant::now();
+        self.show.applied(set.mark());
+        Ok(())
+    }
+}
+
+/// The next event after the end of a transaction, if there is one. What is far behind waits a
+/// moment for more: others are in its way, and a large set costs the target little more.
+async fn more(reading: &mut Reading, gathering: Instant, behind: bool) -> Option<Event> {
+    if let Some(event) = reading.at_hand() {
+        return Some(event);
+    }
+    let linger = Duration::from_millis(limits::FOLLOW_LINGER_MS);
+    match linger.checked_sub(gathering.elapsed()) {
+        Some(left) if behind => timeout(left, reading.event()).await.ok().flatten(),
+        _ => None,
     }
 }

@@ -25,7 +25,6 @@ use common::epoch::{Epoch, Lease, TxnId, Unit};
 use common::fault::Fault;
 use common::partition::Split;
 use common::plan::{Loaded, Plan, TablePlan};
-use common::schema::SchemaObject;
 use common::task::{TaskKind, TaskResult};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -251,12 +250,15 @@ impl TaskContext {
 
     /// Runs a create, index or foreign-key task at the target.
     async fn define(&self, kind: TaskKind) -> Result<TaskResult> {
-        let objects = self.plan()?.objects.clone();
-        self.define_with(kind, objects).await
+        self.define_with(kind, self.plan()?.objects.clone()).await
     }
 
-    /// The same, with the plan's objects as they are at the source by now.
-    async fn define_with(&self, kind: TaskKind, objects: Vec<SchemaObject>) -> Result<TaskResult> {
+    /// [`TaskContext::define`] with these objects in place of the plan's.
+    async fn define_with(
+        &self,
+        kind: TaskKind,
+        objects: Vec<common::schema::SchemaObject>,
+    ) -> Result<TaskResult> {
         let Unit::Task(task) = self.lease.unit else {
             let what = format!("{} was ordered to run a task", self.lease.unit);
             return Err(Error::permanent(Code::Internal, what));

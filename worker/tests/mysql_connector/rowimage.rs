@@ -1,6 +1,7 @@
 //! Rows of the binary log against rows of the reader, byte by byte: every change since the log began,
 //! netted by whole rows, must leave exactly what the reader yields now.
 
+mod pinned;
 mod values;
 
 use std::collections::BTreeMap;
@@ -82,14 +83,18 @@ impl Net {
     }
 }
 
-/// Changes of `database` by table and form, from a place in the log to its end.
+/// Changes of `database` by table and form, from a place in the log to another, or its end.
 async fn net(
     port: u16,
     database: &str,
     tables: &[TableSchema],
     from: &(Vec<u8>, u64),
+    until: Option<(Vec<u8>, u64)>,
 ) -> BTreeMap<String, [Net; 2]> {
-    let until = end(port).await;
+    let until = match until {
+        Some(until) => until,
+        None => end(port).await,
+    };
     assert_eq!(from.0, until.0, "one file");
     let mut conn = connect_at(port, "").await;
     let mariadb = is_mariadb(&mut conn).await;
@@ -195,7 +200,7 @@ async fn differences(port: u16, database: &str, from: &(Vec<u8>, u64)) -> Vec<St
         .inspect(Role::Source, &spec())
         .await
         .expect("inspected");
-    let nets = net(port, database, &inspection.tables, from).await;
+    let nets = net(port, database, &inspection.tables, from, None).await;
     let mut differences = Vec::new();
     for table in &inspection.tables {
         for (form, net) in FORMS.into_iter().zip(&nets[&table.name]) {

@@ -172,6 +172,36 @@ async fn a_slot_that_was_invalidated_is_named() {
     assert_eq!(left(&server, &job), "");
 }
 
+#[tokio::test]
+async fn a_publication_that_was_altered_is_named() {
+    let server = server();
+    server.create("altered");
+    let sql = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)";
+    server.sql("altered", sql);
+    let source = connector(&server.url("altered"));
+    let tables = plans(&source, &server.url("altered"), CellForm::Native).await;
+    let job = job();
+    let from = secure(&source, &job, &tables).await;
+    for (alter, words) in [
+        (
+            format!("ALTER PUBLICATION sterna_{job} DROP TABLE t"),
+            "no longer has \"public\".\"t\"",
+        ),
+        (
+            format!("ALTER PUBLICATION sterna_{job} SET (publish = 'insert')"),
+            "was altered",
+        ),
+        (format!("DROP PUBLICATION sterna_{job}"), "is gone"),
+    ] {
+        server.sql("altered", &alter);
+        let error = source.changes(request(&job, &tables, &from)).await.err();
+        let failure = error.expect("altered").failure;
+        assert_eq!(failure.code, Code::LogLost, "{failure}");
+        assert!(failure.what.contains(words), "{failure}");
+    }
+    source.release(&job).await.expect("released");
+}
+
 const WAYS: &str = "
 CREATE TABLE ok (id int PRIMARY KEY);
 CREATE TABLE whole (a int); ALTER TABLE whole REPLICA IDENTITY FULL;

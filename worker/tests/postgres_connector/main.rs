@@ -1,10 +1,14 @@
 //! The PostgreSQL connector against private PostgreSQL servers.
 
+mod apply;
+mod apply_types;
 #[path = "../support/cut.rs"]
 mod cut;
 mod follow;
 mod follow_source;
 mod follow_values;
+#[path = "../support/net.rs"]
+mod net;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 mod recovery;

@@ -199,7 +199,7 @@ impl Table {
             while at < all.len() && (at == first || sql.len() < MESSAGE_BYTES / 4) {
                 let (row, n) = all[at];
                 sql.push_str(if at > first { "; " } else { "" });
-                let condition = self.rows.same(row);
+                let condition = self.rows.same(row, session.facts.mariadb);
                 sql.push_str(&format!(
                     "DELETE FROM {} WHERE {condition} LIMIT {n}",
                     self.name

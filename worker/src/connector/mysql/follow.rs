@@ -77,7 +77,7 @@ pub fn is_in(origin: &Origin, snapshot: &str) -> Result<bool> {
     Ok(origin.order <= point.order())
 }
 
-pub async fn fetch(_host: &Host, request: FetchRequest) -> Result<RowBatch> {
+pub fn fetch(request: &FetchRequest) -> Result<RowBatch> {
     let what = format!(
         "rows of {} are asked for again: the log of this engine has whole rows",
         request.table.source.name
@@ -85,7 +85,7 @@ pub async fn fetch(_host: &Host, request: FetchRequest) -> Result<RowBatch> {
     Err(Error::permanent(Code::Internal, what))
 }
 
-pub async fn refresh(host: &Host, objects: &mut Vec<SchemaObject>) -> Result<()> {
+pub async fn refresh(host: &Host, objects: &mut [SchemaObject]) -> Result<()> {
     let is_value = |object: &SchemaObject| object.kind == super::objects::VALUE;
     if !objects.iter().any(is_value) {
         return Ok(());

@@ -155,7 +155,7 @@ impl Connector for Mysql {
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<RowBatch> {
-        follow::fetch(&self.host, request).await
+        follow::fetch(&request)
     }
 
     async fn refresh(&self, objects: &mut Vec<SchemaObject>) -> Result<()> {

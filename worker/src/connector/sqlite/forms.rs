@@ -3,6 +3,7 @@
 //! about get the types of their values, all others stay SQLite's dynamic cells. To another engine:
 //! every column gets the type of its values, and a key that holds NULL becomes a unique index.
 
+use common::change::FollowMode;
 use common::job::{JobSpec, TargetMode};
 use common::rules::TableRule;
 use common::schema::{CanonicalType, Column, Engine, Index, IndexColumn, TableSchema};
@@ -37,6 +38,15 @@ pub async fn fit(
         let hidden = is_hidden(table).then(|| rowid_name(table)).flatten();
         match (same_engine, rule) {
             (true, None) if spec.casts.is_empty() => {
+                // The source's own statement makes the table, so nothing else is lost by it.
+                if spec.follow != FollowMode::Off && key_holds_null(session, table).await? {
+                    table.primary_key.clear();
+                    notes.push(format!(
+                        "the primary key of {} holds NULL: its rows are followed whole, as in a \
+                         table without a key",
+                        table.name
+                    ));
+                }
                 match hidden.filter(|_| spec.target_mode != TargetMode::Append) {
                     Some(name) => table.columns.push(rowid_column(name)),
                     None if is_hidden(table) => renumbered.push(table.name.clone()),
@@ -130,21 +140,7 @@ fn leave_dynamic(table: &mut TableSchema, rule: &TableRule) {
 /// SQLite takes NULL into a primary key; other engines don't. What holds one becomes a unique
 /// index, which takes as many NULLs there as here.
 async fn free_key(session: &mut Session, table: &mut TableSchema) -> Result<Option<String>> {
-    let nullable: Vec<String> = table
-        .primary_key
-        .iter()
-        .filter(|key| table.column(key).is_some_and(|column| column.nullable))
-        .map(|key| format!("s.{} IS NULL", quote(key)))
-        .collect();
-    if nullable.is_empty() {
-        return Ok(None);
-    }
-    let sql = format!(
-        "SELECT 1 FROM {} AS s WHERE {} LIMIT 1",
-        quote(&table.name),
-        nullable.join(" OR ")
-    );
-    if session.row(&sql, args([])).await?.is_none() {
+    if !key_holds_null(session, table).await? {
         return Ok(None);
     }
     let columns = std::mem::take(&mut table.primary_key);
@@ -166,4 +162,22 @@ async fn free_key(session: &mut Session, table: &mut TableSchema) -> Result<Opti
         native: None,
     });
     Ok(Some(note))
+}
+
+async fn key_holds_null(session: &mut Session, table: &TableSchema) -> Result<bool> {
+    let nullable: Vec<String> = table
+        .primary_key
+        .iter()
+        .filter(|key| table.column(key).is_some_and(|column| column.nullable))
+        .map(|key| format!("s.{} IS NULL", quote(key)))
+        .collect();
+    if nullable.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT 1 FROM {} AS s WHERE {} LIMIT 1",
+        quote(&table.name),
+        nullable.join(" OR ")
+    );
+    Ok(session.row(&sql, args([])).await?.is_some())
 }

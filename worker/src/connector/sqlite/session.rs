@@ -75,11 +75,18 @@ impl Session {
             .statement_cache_capacity(16)
             .row_buffer_size(row_buffer)
             .disable_statement_logging();
-        let deadline = Duration::from_millis(limits::CONNECT_DEADLINE_MS);
-        let conn = match timeout(deadline, options.connect()).await {
-            Ok(Ok(conn)) => conn,
-            Ok(Err(error)) => return Err(classify(role, path, "opening it", &error)),
-            Err(_) => return Err(late(role, path, "opening it")),
+        let deadline = Instant::now() + Duration::from_millis(limits::CONNECT_DEADLINE_MS);
+        let conn = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match timeout(left, options.connect()).await {
+                Ok(Ok(conn)) => break conn,
+                // Somebody opens or closes a file in WAL mode, or recovers it.
+                Ok(Err(error)) if super::error::is_busy(&error) && Instant::now() < deadline => {
+                    sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
+                }
+                Ok(Err(error)) => return Err(classify(role, path, "opening it", &error)),
+                Err(_) => return Err(late(role, path, "opening it")),
+            }
         };
         let path = path.to_owned();
         Ok(Session { conn, role, path })

@@ -120,6 +120,17 @@ impl Table {
                 unchanged,
             }));
         }
+        if !unchanged.is_empty() && transform.looks_at_rows() {
+            // What isn't logged can't be looked at; the source's server can be told to log it.
+            let table = self.plan.source.full_name();
+            let what = format!(
+                "a change of {table} doesn't hold the large values it didn't touch, and the job's \
+                 filter or computed columns need whole rows"
+            );
+            let fix =
+                format!("ALTER TABLE {table} REPLICA IDENTITY FULL, then start the job again");
+            return Err(Failure::new(Code::LogUnusable, what).fix(fix));
+        }
         let key_only = |transform: &Transform, row: &Row| transform.key(row, &self.key);
         let old = match &old {
             None => None,

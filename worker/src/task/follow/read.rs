@@ -32,7 +32,7 @@ impl Reading {
 
     /// Waits for the next event; an error ends the stream.
     pub async fn next(&mut self) -> Result<Event> {
-        if let Some((event, _)) = self.events.recv().await {
+        if let Some(event) = self.event().await {
             return Ok(event);
         }
         let cut = || Error::transient(Code::Internal, "the stream of changes was cut short");
@@ -40,6 +40,11 @@ impl Reading {
             Some(Ok(Err(error))) => Err(error),
             _ => Err(cut()),
         }
+    }
+
+    /// Waits for the next event; None = the stream ended. Cancel safe.
+    pub async fn event(&mut self) -> Option<Event> {
+        self.events.recv().await.map(|(event, _)| event)
     }
 
     /// The next event, if one is there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::change::{ChangeCounts, FollowProgress, LogState, Mark, Position};
-use common::id::JobUid;
+use common::id::{JobUid, Millis};
 use common::limits;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,17 +47,32 @@ impl Show {
         }
     }
 
+    /// Counts since the task began.
+    fn since(&mut self, counts: ChangeCounts) -> ChangeCounts {
+        let began = *self.began.get_or_insert(counts);
+        ChangeCounts {
+            transactions: counts.transactions.saturating_sub(began.transactions),
+            inserts: counts.inserts.saturating_sub(began.inserts),
+            updates: counts.updates.saturating_sub(began.updates),
+            deletes: counts.deletes.saturating_sub(began.deletes),
+        }
+    }
+
+    /// So much was read from the log, applied or not.
+    pub fn read(&mut self, counts: ChangeCounts) {
+        self.progress.read = self.since(counts);
+    }
+
+    /// What was committed then waits longer than anything should.
+    pub fn is_behind(&self, committed_at: Millis) -> bool {
+        now_ms().saturating_sub(committed_at.0) > limits::FOLLOW_BEHIND_MS
+    }
+
     /// The target has this now.
     pub fn applied(&mut self, mark: &Mark) {
-        let began = *self.began.get_or_insert(mark.counts);
         self.progress.position.clone_from(&mark.position.text);
-        self.progress.applied = ChangeCounts {
-            transactions: mark.counts.transactions - began.transactions,
-            inserts: mark.counts.inserts - began.inserts,
-            updates: mark.counts.updates - began.updates,
-            deletes: mark.counts.deletes - began.deletes,
-        };
-        self.progress.read = self.progress.applied;
+        self.progress.applied = self.since(mark.counts);
+        self.read(mark.counts);
         self.committed_at = mark.committed_at.0;
         self.position.send_replace(mark.position.clone());
         self.look();

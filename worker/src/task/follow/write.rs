@@ -4,21 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::change::net::{Contradiction, Net, NetChanges, Patch};
-use common::change::{ChangeBatch, Mark, Position, Secured};
+use common::change::net::{Contradiction, Net, NetChanges, Patch, Row};
+use common::change::{ChangeBatch, ChangeCounts, Mark, Op, Position, Secured};
 use common::code::Code;
 use common::epoch::Unit;
 use common::fault::Fault;
 use common::id::{Millis, TableNo};
 use common::limits;
+use common::plan::TablePlan;
 use common::value::RowBatch;
 
-use super::images::{Image, Tables};
-use crate::connector::changes::Origin;
+use super::images::{Image, Table, Tables};
+use crate::connector::changes::{Marks, Origin};
 use crate::connector::{ApplyWork, Connector, Error, FetchRequest, Result, TargetApplier};
 use crate::faults;
 use crate::meter::Meter;
-use crate::task::TaskContext;
+use crate::task::{TaskContext, without_bounds};
 
 /// One lane: its session at the target and what is to go there next.
 pub struct Set<'a> {
@@ -42,26 +43,9 @@ pub struct Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    pub async fn open(
-        ctx: &'a TaskContext,
-        tables: Tables,
-        strict: bool,
-        from: &Secured,
-    ) -> Result<Set<'a>> {
-        let Unit::Task(task) = ctx.lease.unit else {
-            let what = "following is a task";
-            return Err(Error::permanent(Code::Internal, what));
-        };
-        let work = ApplyWork {
-            job: ctx.job.uid.clone(),
-            task,
-            epoch: ctx.lease.epoch,
-            lane: 0,
-            tables: tables.values().map(|table| table.plan.clone()).collect(),
-            current: ctx.shared.fresh.of(ctx.word.clone()),
-        };
-        let mut applier = ctx.target()?.applier(work).await?;
-        let marks = applier.begin().await?;
+    pub async fn open(ctx: &'a TaskContext, strict: bool, from: &Secured) -> Result<Set<'a>> {
+        let mut plans: Vec<TablePlan> = ctx.plan()?.tables.iter().map(without_bounds).collect();
+        let (mut applier, mut marks) = begin(ctx, &plans).await?;
         let mark = match marks.lanes.get(&0) {
             Some(text) => serde_json::from_str(text).map_err(|error| {
                 let what = format!("the target's mark can't be read: {error}");
@@ -72,6 +56,18 @@ impl<'a> Set<'a> {
                 ..Mark::default()
             },
         };
+        if !mark.altered.is_empty() {
+            for (no, table) in &mark.altered {
+                if let Some(plan) = plans.get_mut(no.0 as usize) {
+                    plan.clone_from(table);
+                }
+            }
+            drop(applier);
+            (applier, marks) = begin(ctx, &plans).await?;
+        }
+        let numbered = (0u32..).map(TableNo).zip(plans);
+        let tables = numbered.map(|(no, plan)| Ok((no, Table::new(ctx, plan, no)?)));
+        let tables: Tables = tables.collect::<Result<_>>()?;
         let of = ctx.plan()?.partitions();
         let snapshots = marks.snapshots.into_iter().filter_map(|(no, snapshot)| {
             let (table, _, _) = of.get(no.0 as usize)?;
@@ -97,9 +93,49 @@ impl<'a> Set<'a> {
         &self.mark
     }
 
+    /// Counts of what was read, applied or not.
+    pub fn read(&self) -> ChangeCounts {
+        self.next.counts
+    }
+
+    /// The tables as they are from here on.
+    pub fn plans(&self) -> Vec<TablePlan> {
+        self.tables
+            .values()
+            .map(|table| table.plan.clone())
+            .collect()
+    }
+
+    pub fn plan(&self, no: TableNo) -> Option<&TablePlan> {
+        self.tables.get(&no).map(|table| &table.plan)
+    }
+
+    /// Gives the target's table what the source's has got. Nothing is gathered by now.
+    pub async fn alter(&mut self, no: TableNo, table: &TablePlan) -> Result<()> {
+        let before = self.tables.get(&no).map(|table| table.plan.clone());
+        self.applier.alter(before.as_ref(), table).await
+    }
+
+    /// Notes that a statement was dealt with, and what the table is beyond it. What follows is read
+    /// and applied by a new set.
+    pub async fn pass(
+        &mut self,
+        to: &Position,
+        altered: Option<(TableNo, TablePlan)>,
+    ) -> Result<()> {
+        self.idle(to.clone());
+        self.next.altered.extend(altered);
+        self.write_mark().await
+    }
+
     /// Where the target will be once what is gathered is committed.
     pub fn reached(&self) -> &Position {
         &self.next.position
+    }
+
+    /// When the last transaction that is gathered was committed at the source.
+    pub fn reached_at(&self) -> Millis {
+        self.next.committed_at
     }
 
     pub fn has_work(&self) -> bool {
@@ -151,27 +187,43 @@ impl<'a> Set<'a> {
             new,
             unchanged,
         } = image;
-        for _ in 0..2 {
-            let strict = self.is_strict(no);
-            let Some(table) = self.tables.get(&no) else {
-                return Ok(());
-            };
-            let net = self.nets.entry(no).or_insert_with(|| table.net(strict));
-            let before = net.bytes();
-            let added = net.add(op, old.clone(), new.clone(), &unchanged);
-            let after = net.bytes();
-            match added {
-                Ok(true) => {
-                    self.bytes += after.saturating_sub(before);
-                    self.rows += 1;
-                    return Ok(());
-                }
-                Ok(false) => self.apply(source).await?,
-                Err(contradiction) => return Err(self.mismatch(no, &contradiction)),
-            }
+        if self.nets.get(&no).is_some_and(Net::must_wait) {
+            self.apply(source).await?;
+        }
+        // Only a change of which not every cell is known may have to wait.
+        let again = match unchanged.is_empty() {
+            true => (None, None),
+            false => (old.clone(), new.clone()),
+        };
+        if self.gather(no, op, (old, new), &unchanged)? {
+            return Ok(());
+        }
+        self.apply(source).await?;
+        if self.gather(no, op, again, &unchanged)? {
+            return Ok(());
         }
         let what = format!("a change of {no} can't be gathered");
         Err(Error::permanent(Code::Internal, what))
+    }
+
+    /// False: what was gathered before must be handed on first.
+    fn gather(
+        &mut self,
+        no: TableNo,
+        op: Op,
+        (old, new): (Option<Row>, Option<Row>),
+        unchanged: &[u32],
+    ) -> Result<bool> {
+        let strict = self.is_strict(no);
+        let Some(table) = self.tables.get(&no) else {
+            return Ok(true);
+        };
+        let net = self.nets.entry(no).or_insert_with(|| table.net(strict));
+        let before = net.bytes();
+        let added = net.add(op, old, new, unchanged);
+        self.bytes += net.bytes().saturating_sub(before);
+        self.rows += 1;
+        added.map_err(|contradiction| self.mismatch(no, &contradiction))
     }
 
     /// A table without a key is exact from its snapshot on.
@@ -227,6 +279,10 @@ impl<'a> Set<'a> {
     /// Commits what is gathered, and the mark.
     pub async fn commit(&mut self, source: &dyn Connector) -> Result<()> {
         self.apply(source).await?;
+        self.write_mark().await
+    }
+
+    async fn write_mark(&mut self) -> Result<()> {
         let text = serde_json::to_string(&self.next).map_err(|error| {
             Error::permanent(Code::Internal, format!("a mark can't be written: {error}"))
         })?;
@@ -237,6 +293,25 @@ impl<'a> Set<'a> {
         self.mark.clone_from(&self.next);
         Ok(())
     }
+}
+
+/// A session at the target, and what the target knows.
+async fn begin(ctx: &TaskContext, plans: &[TablePlan]) -> Result<(Box<dyn TargetApplier>, Marks)> {
+    let Unit::Task(task) = ctx.lease.unit else {
+        let what = "following is a task";
+        return Err(Error::permanent(Code::Internal, what));
+    };
+    let work = ApplyWork {
+        job: ctx.job.uid.clone(),
+        task,
+        epoch: ctx.lease.epoch,
+        lane: 0,
+        tables: plans.to_vec(),
+        current: ctx.shared.fresh.of(ctx.word.clone()),
+    };
+    let mut applier = ctx.target()?.applier(work).await?;
+    let marks = applier.begin().await?;
+    Ok((applier, marks))
 }
 
 /// Rows whose update the target couldn't make, because it has them as they were later or not yet:

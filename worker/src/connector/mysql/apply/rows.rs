@@ -119,14 +119,14 @@ impl Rows {
     }
 
     /// The condition that the row holds exactly these cells.
-    pub fn same(&self, cells: &[Option<&[u8]>]) -> String {
+    pub fn same(&self, cells: &[Option<&[u8]>], mariadb: bool) -> String {
         let parts: Vec<String> = self
             .fields
             .iter()
             .zip(cells)
             .map(|(field, cell)| match cell {
                 None => format!("{} IS NULL", ident(&field.name)),
-                Some(cell) => exactly(field, cell),
+                Some(cell) => exactly(field, cell, mariadb),
             })
             .collect();
         match parts.is_empty() {
@@ -200,7 +200,7 @@ fn value(cell: Option<&[u8]>, field: &Field, sql: &mut String) {
 }
 
 /// The condition that a column holds exactly this cell, to the last bit and blank.
-fn exactly(field: &Field, cell: &[u8]) -> String {
+fn exactly(field: &Field, cell: &[u8], mariadb: bool) -> String {
     let name = ident(&field.name);
     let mut literal = String::new();
     match field.kind {
@@ -230,7 +230,8 @@ fn exactly(field: &Field, cell: &[u8]) -> String {
         }
         Kind::Float => {
             value(Some(cell), field, &mut literal);
-            let zero = float(cell, field.single) == Some(0.0);
+            // MariaDB stores no -0.
+            let zero = !mariadb && float(cell, field.single) == Some(0.0);
             let negative = u8::from(cell.starts_with(b"-"));
             match zero {
                 true => format!("{name} = 0 AND (CONCAT({name} * 1e0) LIKE '-%') = {negative}"),

@@ -85,6 +85,15 @@ fn statements_mean_what_they_say() {
             "CREATE TABLE b (a INT, FOREIGN KEY (a) REFERENCES a (id))",
             Meaning::Nothing,
         ),
+    ] {
+        assert_eq!(of("db", sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_is_beside_the_tables_means_nothing() {
+    let a = Some(TableNo(0));
+    for (sql, expected) in [
         ("CREATE UNIQUE INDEX i ON a (id)", Meaning::Drift(a)),
         ("CREATE INDEX a ON b (id)", Meaning::Nothing),
         ("DROP INDEX i ON db.a", Meaning::Drift(a)),

@@ -157,7 +157,7 @@ impl Stream {
         let micros = parsed.immediate_commit_timestamp();
         let group = self.begin(start)?;
         group.gtid = (parsed.gno() > 0).then(|| Gtid::Mysql(source, parsed.gno()));
-        group.at_ms = (micros > 0).then(|| micros / 1_000);
+        group.at_ms = (micros > 0).then_some(micros / 1_000);
         Ok(())
     }
 

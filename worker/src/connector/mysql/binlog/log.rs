@@ -189,17 +189,17 @@ pub fn replica_uuid(job: &JobUid) -> String {
 /// `--from`.
 pub async fn given(session: &mut Session, words: &str) -> Result<Place> {
     let usage = |what: String| Error::permanent(Code::Usage, what);
-    let Some(point) = Point::parse(words.trim()) else {
+    // A position that a job of ours named says more than the point: branches open there, GTIDs.
+    let Ok(mut place) = Place::parse(words.trim()) else {
         let what = format!(
             "--from {words:?}: a binary log is followed from file:position, as SHOW MASTER STATUS \
-             gives it"
+             gives it, or from the position a job of ours stands for"
         );
         return Err(usage(what));
     };
-    let mut place = Place::at(point);
     place.given = true;
     check(session, &place, "").await?;
-    if session.facts.mariadb {
+    if session.facts.mariadb && place.executed.is_none() {
         place.executed = executed_at(session, &place.point).await?;
         if place.executed.is_none() {
             let what = format!("--from {words}: no transaction ends there");

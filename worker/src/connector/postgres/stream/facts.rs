@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::super::inspect_sql::ask;
 use super::super::quote::{ident, text};
 use super::super::session::{Host, Session};
+use super::feed;
 use crate::connector::Result;
 
 /// Tables that a message names one by one.
@@ -47,6 +48,9 @@ pub async fn in_the_way(
     host: &Host,
     tables: &[TableSchema],
 ) -> Result<Option<Failure>> {
+    if host.link.needs_tls && !host.link.host.starts_with('/') {
+        return Ok(Some(feed::no_tls()));
+    }
     let mut found = Found::default();
     if session.facts.version_num < 140_000 {
         let version = &session.facts.version;

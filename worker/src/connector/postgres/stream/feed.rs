@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::code::Code;
+use common::code::{Code, ErrorClass, Failure};
 use common::limits;
 use futures::FutureExt;
 use pgwire_replication::client::{ReplicationClient, ReplicationEvent};
@@ -21,10 +21,13 @@ use crate::connector::{Error, Result};
 
 /// How often the server hears how far we are: a keepalive of its own would be answered at once.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
-/// Messages between the connection and the decoder. A row each: what bounds their bytes is that
-/// the server sends no faster than they are taken.
-const MESSAGES_MAX: usize = 1024;
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Messages between the connection and the decoder. A row each, of any size: few, but so many that
+/// waking the other side costs nothing.
+const MESSAGES_MAX: usize = 32;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long another session that has the slot is left alone: a worker that died is gone at once,
+/// another task of the job that only looks something up is done by then.
+const OTHERS_TURN: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub struct Feed {
@@ -41,27 +44,35 @@ pub struct Start<'a> {
 }
 
 impl Feed {
-    /// Opens the stream. A session that has the slot is ended: it is that of an older owner.
+    /// Opens the stream. A session that has the slot and keeps it is ended: it is that of an older
+    /// owner.
     pub async fn open(start: Start<'_>, session: &mut Session) -> Result<Feed> {
-        let deadline = Instant::now() + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(limits::BEGIN_DEADLINE_MS);
+        let slot = &start.identity.slot;
         loop {
+            let mut ending = false;
+            while slot::is_in_use(session, slot).await? && Instant::now() < deadline {
+                if !ending && began.elapsed() >= OTHERS_TURN {
+                    slot::end_user(session, slot).await?;
+                    ending = true;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
             let within = Duration::from_millis(limits::STATEMENT_DEADLINE_MS);
             let error = match timeout(within, try_open(&start, session)).await {
                 Ok(Ok(feed)) => return Ok(feed),
                 Ok(Err(Refused::InUse(error))) => error,
                 Ok(Err(Refused::Other(error))) => return Err(error),
                 Err(_) => {
-                    let what = format!(
-                        "{}: no answer in time to START_REPLICATION",
-                        start.host.name
-                    );
+                    let name = &start.host.name;
+                    let what = format!("{name}: no answer in time to START_REPLICATION");
                     return Err(Error::transient(Code::Unreachable, what));
                 }
             };
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            slot::end_user(session, &start.identity.slot).await?;
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -141,16 +152,23 @@ async fn try_open(start: &Start<'_>, session: &Session) -> std::result::Result<F
     }
 }
 
+/// The driver of this connection is built without TLS.
+pub fn no_tls() -> Failure {
+    let what = "following PostgreSQL over TLS (sslmode=require and up)";
+    Failure::new(Code::NotBuilt, what)
+        .fix("sslmode=prefer or disable, where the network can be trusted")
+        .fix("--no-replay, with a source that stands still")
+}
+
 fn config(start: &Start<'_>) -> Result<ReplicationConfig> {
     let link = &start.host.link;
     let is_socket = link.host.starts_with('/');
     if link.needs_tls && !is_socket {
-        let what = "following PostgreSQL over TLS (sslmode=require and up)";
-        let mut error = Error::permanent(Code::NotBuilt, what);
-        let fix = "sslmode=prefer or disable over a network that can be trusted, or copy without \
-                   following";
-        error.failure.fixes.push(fix.to_owned());
-        return Err(error);
+        let class = ErrorClass::Permanent;
+        return Err(Error {
+            class,
+            failure: no_tls(),
+        });
     }
     let config = ReplicationConfig::new(
         link.host.clone(),

@@ -14,6 +14,8 @@ use crate::connector::Result;
 
 /// Bytes of all open batches together: a transaction may touch any number of tables.
 const OPEN_BYTES_MAX: usize = 4 * limits::BATCH_BYTES;
+/// Changes between two looks at that.
+const LOOK_AFTER: u32 = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub struct Gather {
     open: BTreeMap<TableNo, Open>,
     /// Full ones, in order.
     full: Vec<ChangeBatch>,
+    since_look: u32,
     old_places: Vec<Place>,
     new_places: Vec<Place>,
 }
@@ -136,7 +139,9 @@ impl Gather {
         {
             self.full.push(open.close(table));
         }
-        if self.open.len() > 1 {
+        self.since_look += 1;
+        if self.since_look >= LOOK_AFTER {
+            self.since_look = 0;
             let bytes: usize = self.open.values().map(|open| open.rows.bytes()).sum();
             if bytes > OPEN_BYTES_MAX {
                 self.full = self.finish();

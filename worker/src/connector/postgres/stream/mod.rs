@@ -100,6 +100,12 @@ pub async fn open(host: &Host, request: StreamRequest) -> Result<Box<dyn ChangeS
     wanted.check(&found, &host.name)?;
     let LogOrder(_, after) = request.after.order;
     slot::check(&mut session, &wanted.slot, after).await?;
+    let names = request.tables.iter().map(|plan| {
+        let schema = host.schema_of(plan.source.schema.as_deref());
+        super::quote::qualified(schema, &plan.source.name)
+    });
+    let names: Vec<String> = names.collect();
+    slot::check_publication(&mut session, &wanted.slot, &names).await?;
     let native = |plan: &TablePlan| plan.form == CellForm::Native;
     let start = Start {
         host,

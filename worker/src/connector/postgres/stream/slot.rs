@@ -275,6 +275,15 @@ async fn drop_own(session: &mut Session, name: &str, current: &Current) -> Resul
     Ok(())
 }
 
+/// Whether a session has the slot.
+pub async fn is_in_use(session: &mut Session, name: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT active::text FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+        text(name)
+    );
+    Ok(session.cell(&sql).await?.as_deref() == Some("true"))
+}
+
 /// Ends the session that has the slot, if any.
 pub async fn end_user(session: &mut Session, name: &str) -> Result<()> {
     let sql = format!(
@@ -304,6 +313,51 @@ pub async fn identity(session: &mut Session, host: &Host, slot: &str) -> Result<
         slot: slot.to_owned(),
         database: host.database.clone(),
     })
+}
+
+/// Whether the publication still has all that is to come: what was changed while a table was not in
+/// it is lost without a word.
+pub async fn check_publication(session: &mut Session, name: &str, tables: &[String]) -> Result<()> {
+    let lost = |why: String| {
+        let what = format!("publication {name} {why}: changes since may be lost");
+        Err(Error::permanent(Code::LogLost, what))
+    };
+    let sql = format!(
+        "SELECT (pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot)::text, \
+         puballtables::text FROM pg_catalog.pg_publication WHERE pubname = {}",
+        text(name)
+    );
+    let Some(row) = session.row(&sql).await? else {
+        return lost("is gone: somebody dropped it".to_owned());
+    };
+    let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    if cell(0) != "true" {
+        return lost("was altered".to_owned());
+    }
+    if cell(1) == "true" {
+        return Ok(());
+    }
+    for some in tables.chunks(500) {
+        let list: Vec<String> = some
+            .iter()
+            .map(|table| format!("({})", text(table)))
+            .collect();
+        // A root stands for its partitions, and they for it.
+        let sql = format!(
+            "SELECT v.name FROM (VALUES {}) v(name) JOIN pg_class c ON c.oid = \
+             to_regclass(v.name) WHERE c.relkind = 'r' AND NOT EXISTS (SELECT FROM \
+             pg_publication_tables p WHERE p.pubname = {} AND format('%I.%I', p.schemaname, \
+             p.tablename)::regclass = c.oid)",
+            list.join(", "),
+            text(name)
+        );
+        let missing = session.rows(&sql).await?;
+        let missing: Vec<String> = missing.into_iter().flatten().flatten().collect();
+        if !missing.is_empty() {
+            return lost(format!("no longer has {}", missing.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the slot still has everything from `from` on; LogLost by name if not.

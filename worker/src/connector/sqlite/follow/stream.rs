@@ -46,6 +46,8 @@ pub struct Stream {
     events: mpsc::Receiver<Event>,
     task: Option<AbortOnDropHandle<Result<()>>>,
     cleaner: Option<Session>,
+    /// What the target has for good, and how much of it is removed.
+    confirmed: u64,
     removed: u64,
     removed_at: Option<Instant>,
 }
@@ -74,9 +76,32 @@ impl Stream {
             events,
             task: Some(AbortOnDropHandle::new(task)),
             cleaner: None,
+            confirmed: 0,
             removed: 0,
             removed_at: None,
         })
+    }
+
+    /// Removes some of what is confirmed, now and then; the rest is removed later.
+    async fn tidy(&mut self) -> Result<()> {
+        let due = self
+            .removed_at
+            .is_none_or(|at| at.elapsed() >= REMOVE_EVERY);
+        if self.confirmed <= self.removed || !due {
+            return Ok(());
+        }
+        self.removed_at = Some(Instant::now());
+        match self.remove(self.confirmed).await {
+            // A writer was in the way, or there is no space to write down what is removed.
+            Err(error)
+                if error.class == ErrorClass::Transient
+                    || error.failure.code == Code::TargetFull =>
+            {
+                self.cleaner = None;
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Removes entries that nobody needs; the last one stays whatever it is.
@@ -129,6 +154,7 @@ async fn inode(path: &Path) -> Result<u64> {
 #[async_trait]
 impl ChangeStream for Stream {
     async fn next(&mut self) -> Result<Event> {
+        self.tidy().await?;
         if let Some(event) = self.events.recv().await {
             return Ok(event);
         }
@@ -148,21 +174,8 @@ impl ChangeStream for Stream {
 
     async fn confirm(&mut self, position: &Position) -> Result<()> {
         let upto = Place::parse(&position.text)?.id;
-        let due = self
-            .removed_at
-            .is_none_or(|at| at.elapsed() >= REMOVE_EVERY);
-        if upto <= self.removed || !due {
-            return Ok(());
-        }
-        self.removed_at = Some(Instant::now());
-        match self.remove(upto).await {
-            // A writer was in the way: next time.
-            Err(error) if error.class == ErrorClass::Transient => {
-                self.cleaner = None;
-                Ok(())
-            }
-            done => done,
-        }
+        self.confirmed = self.confirmed.max(upto);
+        self.tidy().await
     }
 }
 
@@ -339,6 +352,7 @@ impl Follower {
             after: self.place.id,
             upto,
             wide: self.wide,
+            replay: self.place.replay.is_some(),
         };
         let touched = touched(session, &span).await?;
         let at = Millis(touched.iter().map(|touched| touched.at).max().unwrap_or(0));

@@ -36,6 +36,8 @@ pub struct Span {
     pub upto: u64,
     /// The file keeps text in UTF-16.
     pub wide: bool,
+    /// The target may have any row that was there at any moment of the span.
+    pub replay: bool,
 }
 
 impl Span {
@@ -242,7 +244,9 @@ async fn one_pass(
             };
             let columns = sqlx::Row::len(&row);
             let first: i64 = cell(&row, columns - 2)?;
-            let (before, now) = (first != INSERTED, cell::<bool>(&row, columns - 1)?);
+            // A row that came and went may have been copied between.
+            let before = first != INSERTED || span.replay;
+            let now = cell::<bool>(&row, columns - 1)?;
             let op = match (before, now, pass) {
                 (true, true, Pass::Whole) => Op::Update,
                 (true, _, Pass::Old) | (true, false, Pass::Whole) => Op::Delete,

@@ -5,7 +5,7 @@
 //! converted back counts as none, as in `types::select`.
 //!
 //! - `charsets.txt`: sets of one byte a character, the code points of the upper half (of swe7: of
-//!   all), `fffd` for none.
+//!   all), `none` for none.
 //! - `charsets_wide.txt`: where the others differ from what the Web takes them for (`encoding_rs`), as
 //!   runs `first bytes + count = first code point`.
 
@@ -236,9 +236,12 @@ fn single(name: &str) -> Option<Box<[Option<char>; 256]>> {
     for (byte, place) in table.iter_mut().enumerate() {
         let point = match byte.checked_sub(first) {
             None => byte as u32,
-            Some(at) => u32::from_str_radix(points.get(4 * at..4 * at + 4)?, 16).ok()?,
+            Some(at) => match points.get(4 * at..4 * at + 4)? {
+                "none" => continue,
+                point => u32::from_str_radix(point, 16).ok()?,
+            },
         };
-        *place = char::from_u32(point).filter(|character| *character != '\u{fffd}');
+        *place = char::from_u32(point);
     }
     Some(table)
 }

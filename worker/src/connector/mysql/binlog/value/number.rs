@@ -54,7 +54,13 @@ pub fn double(out: &mut Vec<u8>, number: f64) {
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
     let first = text[0];
-    let others = text[..at].get(2..).unwrap_or_default();
+    let mut others = [0; 20];
+    let count = at.saturating_sub(2).min(others.len());
+    others[..count].copy_from_slice(&text[2..][..count]);
+    if count >= 15 && others[count - 1] % 2 == 1 {
+        to_even(number, &mut others[count - 1], count);
+    }
+    let others = &others[..count];
     if !(-15..=14).contains(&exponent) {
         out.push(first);
         if !others.is_empty() {
@@ -78,6 +84,23 @@ pub fn double(out: &mut Vec<u8>, number: f64) {
         out.extend_from_slice(&others[whole..]);
     } else {
         out.extend(std::iter::repeat_n(b'0', whole - others.len()));
+    }
+}
+
+/// Where a number lies exactly between the two shortest texts, the servers print the one with the
+/// even last digit, Rust the larger one. (Only with 16 digits and more can both be the number again.)
+fn to_even(number: f64, last: &mut u8, others: usize) {
+    // Enough digits to see that nothing follows the 5.
+    let mut text = [0_u8; 64];
+    let mut rest = &mut text[..];
+    if write!(rest, "{:.*e}", others + 25, number.abs()).is_err() {
+        return;
+    }
+    let tail = &text[others + 2..][..25];
+    if tail[0] == b'5' && tail[1..].iter().all(|digit| *digit == b'0') {
+        // The digit before the 5 is the smaller text's.
+        let smaller = text[others + 1];
+        *last = if smaller == *last { *last + 1 } else { smaller };
     }
 }
 
@@ -157,6 +180,8 @@ mod tests {
             (1.7976931348623157e308, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
             (16777216.0, "16777216"),
+            (918.0869750976562_5, "918.0869750976562"),
+            (-67.52505493164062_5, "-67.52505493164062"),
             (f64::from(0.1_f32), "0.10000000149011612"),
         ] {
             let mut out = Vec::new();
