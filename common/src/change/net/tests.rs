@@ -39,8 +39,11 @@ fn row(key: u8, a: u8, b: u8) -> Row {
     vec![cell(key), cell(a), cell(b)]
 }
 
+/// What the log has of an act.
+type Logged = (Op, Option<Row>, Option<Row>, Vec<u32>);
+
 /// The change as the log has it, if it is a valid one for `rows`, which then have it.
-fn happen(rows: &mut Rows, act: Act) -> Option<(Op, Option<Row>, Option<Row>, Vec<u32>)> {
+fn happen(rows: &mut Rows, act: Act) -> Option<Logged> {
     match act {
         Act::Truncate => {
             rows.clear();
