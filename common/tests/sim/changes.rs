@@ -46,7 +46,7 @@ impl Target {
         }
         self.changes.extend(from + 1..=until);
         // Beside the rows, or in a transaction of its own that may never come.
-        if !(self.bugs.has(Bug::MarkApart) && until % 3 == 0) {
+        if !(self.bugs.has(Bug::MarkApart) && until.is_multiple_of(3)) {
             self.mark = Some(until);
         }
         Ok(())
