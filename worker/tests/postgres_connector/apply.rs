@@ -254,12 +254,10 @@ async fn an_owner_that_hangs_with_the_fence_changed_is_ended() {
          '9'); SELECT pg_sleep(60); COMMIT"
     );
     let zombie = std::thread::spawn(move || server().try_sql("ap_hang_t", &script));
-    let hangs = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = \
-         'ap_hang_t'"
-    );
+    let hangs = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = \
+         'ap_hang_t'";
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while case.ask(&hangs) != "1" {
+    while case.ask(hangs) != "1" {
         assert!(std::time::Instant::now() < deadline, "it never hung");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn files_are_ordered_by_number_not_by_name() {
-        let [old, new] = ["bin.999999:500", "bin.1000000:4"].map(|text| Point::parse(text));
+        let [old, new] = ["bin.999999:500", "bin.1000000:4"].map(Point::parse);
         assert!(old.expect("valid").order() < new.expect("valid").order());
     }
 }

@@ -162,6 +162,7 @@ pub fn decimal(out: &mut Vec<u8>, raw: &[u8], precision: u8, scale: u8, padded: 
 }
 
 #[cfg(test)]
+#[allow(clippy::excessive_precision)] // as the server prints them
 mod tests {
     use super::*;
 
