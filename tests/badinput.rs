@@ -310,7 +310,7 @@ async fn a_source_that_changes_is_noticed() {
         let target = server.create(&format!("{database}_copy")).await;
         // The third partition waits before its commit: two are there, eight are still to be read.
         let mut command = clone(&dir, &source, &target)
-            .args(&["--partition-size", "1MiB", "--slots", "1"])
+            .args(&["--partition-size", "1MiB", "--slots", "1", "--no-replay"])
             .env("STERNA_FAULT", "worker-before-commit=stall:6000@3");
         if allow {
             command = command.args(&["--allow-changing-source"]);

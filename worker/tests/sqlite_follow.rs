@@ -142,6 +142,23 @@ async fn a_second_follower_fences_the_first_and_a_stray_row_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_stood_still_while_it_was_copied_is_followed_strictly_from_the_beginning() {
+    let (_keep, from, to) = files();
+    script(&from, TABLES).await;
+    let pair = Pair::copied(&from, &to, |_| ()).await;
+    pair.catch_up(1, false).await.expect("nothing to replay");
+    script(
+        &from,
+        "INSERT INTO alias VALUES (500, 500, 'new'), (501, 501, 'gone'); DELETE FROM alias WHERE id = 501;
+         REPLACE INTO alias VALUES (3, 4, 'two rows go'); INSERT INTO loose VALUES (1, 2);
+         DELETE FROM loose WHERE a = 2; REPLACE INTO loose_unique VALUES (3, 'again');",
+    )
+    .await;
+    pair.catch_up(2, true).await.expect("followed");
+    assert_equal(&from, &to, &pair.plans).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_altered_table_stops_the_stream_by_name() {
     let (_keep, from, to) = files();
     script(&from, TABLES).await;

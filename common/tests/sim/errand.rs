@@ -109,6 +109,15 @@ impl Errand {
         )
     }
 
+    fn reads_source(&self) -> bool {
+        match &self.kind {
+            TaskKind::Inspect { .. } | TaskKind::Settle { .. } | TaskKind::Compare { .. } => true,
+            TaskKind::Secure | TaskKind::Release | TaskKind::Follow { .. } => true,
+            TaskKind::Verify { at_source, .. } => *at_source,
+            _ => false,
+        }
+    }
+
     fn hang_up(&mut self, wire: &mut Wire) {
         if let Some(session) = self.session.take() {
             wire.hang_up(session);
@@ -131,13 +140,7 @@ impl Errand {
             wire.ask(session, |_| Ok(()))?;
             return Ok(None);
         }
-        let reads_source = match &self.kind {
-            TaskKind::Inspect { .. } | TaskKind::Settle { .. } | TaskKind::Compare { .. } => true,
-            TaskKind::Secure | TaskKind::Release | TaskKind::Follow { .. } => true,
-            TaskKind::Verify { at_source, .. } => *at_source,
-            _ => false,
-        };
-        if reads_source && !source_up {
+        if self.reads_source() && !source_up {
             return Err(Refusal::Connection);
         }
         Ok(Some(match self.kind.clone() {
@@ -155,12 +158,7 @@ impl Errand {
                 log.kept &= wire.target.bugs.has(Bug::KeepsLog);
                 TaskResult::Done
             }
-            // Rows aren't modelled: that the changes are all there is asked by a checker.
-            TaskKind::Compare { .. } => TaskResult::Compared(Compared {
-                at_source: Digest::default(),
-                at_target: Digest::default(),
-                written_since: false,
-            }),
+            TaskKind::Compare { .. } => TaskResult::Compared(equal()),
             TaskKind::Inspect { .. } => {
                 TaskResult::Inspected(Box::new(scene::catalog(wire.target.dialect)))
             }
@@ -229,6 +227,15 @@ impl Errand {
             committed: 0,
             rolled_back: 0,
         }))
+    }
+}
+
+/// Rows aren't modelled: that the changes are all there is asked by a checker.
+fn equal() -> Compared {
+    Compared {
+        at_source: Digest::default(),
+        at_target: Digest::default(),
+        written_since: false,
     }
 }
 

@@ -22,6 +22,7 @@
 //! tenth where leases are concerned; what a target that loses committed data does; several jobs at
 //! once. Of following a source: its log, P0, marks and fence are modelled, rows and keys are not.
 
+mod changes;
 mod chase;
 mod checkers;
 mod cluster;

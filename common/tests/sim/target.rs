@@ -102,7 +102,7 @@ pub struct Target {
     /// The row of our books that says how far they go.
     pub mark: Option<u64>,
     /// What a session has applied and not committed: (beyond, up to).
-    applied: BTreeMap<SessionId, (u64, u64)>,
+    pub applied: BTreeMap<SessionId, (u64, u64)>,
 }
 
 impl Target {
@@ -168,7 +168,7 @@ impl Target {
         self.sessions.len()
     }
 
-    fn check(&self, session: SessionId) -> Answer<()> {
+    pub fn check(&self, session: SessionId) -> Answer<()> {
         match self.is_alive(session) {
             true => Ok(()),
             false => Err(Refusal::Connection),
@@ -290,52 +290,6 @@ impl Target {
     fn another_writes(&self, but: Option<Txn>) -> bool {
         let open = |(txn, _): (&Txn, &Branch)| Some(*txn) != but;
         self.dialect == Dialect::Sqlite && self.branches.iter().any(open)
-    }
-
-    pub fn mark(&self, session: SessionId) -> Answer<Option<u64>> {
-        self.check(session)?;
-        match self.books {
-            true => Ok(self.mark),
-            false => Err(Refusal::Gone),
-        }
-    }
-
-    /// Changes beyond `from`, up to `until`, in an open transaction of this session.
-    pub fn apply_changes(&mut self, session: SessionId, from: u64, until: u64) -> Answer<()> {
-        self.check(session)?;
-        if self.full {
-            return Err(Refusal::Statement);
-        }
-        self.applied.insert(session, (from, until));
-        Ok(())
-    }
-
-    /// The fence, the mark, COMMIT.
-    pub fn commit_changes(
-        &mut self,
-        session: SessionId,
-        fence: Epoch,
-        from: u64,
-        until: u64,
-    ) -> Answer<()> {
-        self.check(session)?;
-        if !self.books {
-            return Err(Refusal::Gone);
-        }
-        let held = self.fence.get(&crate::chase::UNIT);
-        let held = held.map(|row| row.epoch).unwrap_or_default();
-        if held != fence && !self.bugs.has(Bug::NoMarkFence) {
-            return Err(Refusal::Fenced(held));
-        }
-        if self.applied.remove(&session) != Some((from, until)) {
-            return Err(Refusal::Statement);
-        }
-        self.changes.extend(from + 1..=until);
-        // Beside the rows, or in a transaction of its own that may never come.
-        if !(self.bugs.has(Bug::MarkApart) && until % 3 == 0) {
-            self.mark = Some(until);
-        }
-        Ok(())
     }
 
     pub fn committed(&self, session: SessionId, no: PartitionNo) -> Answer<Option<Epoch>> {

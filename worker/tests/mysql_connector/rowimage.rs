@@ -82,22 +82,8 @@ impl Net {
         }
     }
 }
-
-/// Changes of `database` by table and form, from a place in the log to another, or its end.
-async fn net(
-    port: u16,
-    database: &str,
-    tables: &[TableSchema],
-    from: &(Vec<u8>, u64),
-    until: Option<(Vec<u8>, u64)>,
-) -> BTreeMap<String, [Net; 2]> {
-    let until = match until {
-        Some(until) => until,
-        None => end(port).await,
-    };
-    assert_eq!(from.0, until.0, "one file");
-    let mut conn = connect_at(port, "").await;
-    let mariadb = is_mariadb(&mut conn).await;
+/// A net for each table, in both forms.
+fn empty(tables: &[TableSchema], mariadb: bool) -> BTreeMap<String, [Net; 2]> {
     let mut nets: BTreeMap<String, [Net; 2]> = BTreeMap::new();
     for table in tables {
         let net = |form| {
@@ -120,6 +106,25 @@ async fn net(
         };
         nets.insert(table.name.clone(), FORMS.map(net));
     }
+    nets
+}
+
+/// Changes of `database` by table and form, from a place in the log to another, or its end.
+async fn net(
+    port: u16,
+    database: &str,
+    tables: &[TableSchema],
+    from: &(Vec<u8>, u64),
+    until: Option<(Vec<u8>, u64)>,
+) -> BTreeMap<String, [Net; 2]> {
+    let until = match until {
+        Some(until) => until,
+        None => end(port).await,
+    };
+    assert_eq!(from.0, until.0, "one file");
+    let mut conn = connect_at(port, "").await;
+    let mariadb = is_mariadb(&mut conn).await;
+    let mut nets = empty(tables, mariadb);
     if mariadb {
         conn.query_drop("SET @mariadb_slave_capability=4")
             .await

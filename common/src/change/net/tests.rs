@@ -39,8 +39,11 @@ fn row(key: u8, a: u8, b: u8) -> Row {
     vec![cell(key), cell(a), cell(b)]
 }
 
+/// What the log has of an act.
+type Logged = (Op, Option<Row>, Option<Row>, Vec<u32>);
+
 /// The change as the log has it, if it is a valid one for `rows`, which then have it.
-fn happen(rows: &mut Rows, act: Act) -> Option<(Op, Option<Row>, Option<Row>, Vec<u32>)> {
+fn happen(rows: &mut Rows, act: Act) -> Option<Logged> {
     match act {
         Act::Truncate => {
             rows.clear();
@@ -220,23 +223,4 @@ fn rows_without_a_key_are_counted() {
     let taken = net.take();
     assert_eq!((taken.inserts.rows(), taken.deletes.rows()), (2, 1));
     assert!(taken.deletes.cells().all(|cell| cell == Some(&[2][..])));
-}
-
-#[test]
-fn a_quarter_of_a_million_changes_are_netted() {
-    let started = std::time::Instant::now();
-    let mut net = Net::new(TableNo(0), 4, vec![0], true);
-    for n in 0..250_000u32 {
-        let key = (n % 100_000).to_string();
-        let cell = |text: &str| Some(Box::from(text.as_bytes()));
-        let row = vec![cell(&key), cell("abcdefgh"), cell("12345678"), None];
-        net.add(Op::Update, Some(row.clone()), Some(row), &[])
-            .expect("valid");
-    }
-    let taken = net.take();
-    println!("250,000 changes in {:?}", started.elapsed());
-    assert_eq!(
-        (taken.deletes.rows(), taken.inserts.rows()),
-        (100_000, 100_000)
-    );
 }

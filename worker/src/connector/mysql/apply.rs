@@ -38,7 +38,7 @@ const FEW_ROWS: usize = 100;
 const FEW_BYTES: usize = 64 << 10;
 const SAVEPOINT: &str = "SAVEPOINT sterna_set; ";
 
-pub async fn open(host: &Host, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
+pub fn open(host: &Host, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
     let sets = Sets {
         host: host.clone(),
         work: work.clone(),

@@ -29,7 +29,7 @@ use crate::connector::recovery::books::Books;
 use crate::connector::recovery::{self};
 use crate::connector::{ApplyWork, Error, Result, TargetApplier};
 
-pub async fn open(host: &Host, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
+pub fn open(host: &Host, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
     let sets = Sets {
         host: host.clone(),
         work: work.clone(),

@@ -166,7 +166,7 @@ impl Connector for Postgres {
     }
 
     async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
-        apply::open(&self.host, work).await
+        apply::open(&self.host, work)
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

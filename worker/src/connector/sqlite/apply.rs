@@ -82,6 +82,28 @@ impl Applier {
         fence::marks(&mut self.session, job).await
     }
 
+    /// After an error nothing is kept, least of all the write lock.
+    async fn or_end<T>(&mut self, done: Result<T>) -> Result<T> {
+        if done.is_err() {
+            // Closing does it as well, so the answer doesn't matter.
+            let _ = self.session.rollback().await;
+            self.is_open = false;
+        }
+        done
+    }
+
+    async fn try_commit(&mut self, marks: &[(u32, String)]) -> Result<()> {
+        faults::point(Fault::TargetBeforeBooks).await?;
+        let job = &self.work.job;
+        for (lane, mark) in marks {
+            fence::note(&mut self.session, job, *lane, mark).await?;
+        }
+        let (unit, epoch) = (self.work.unit(), self.work.fence());
+        fence::count(&mut self.session, job, &unit, epoch).await?;
+        faults::point(Fault::TargetAfterBooks).await?;
+        self.end().await
+    }
+
     async fn try_apply(&mut self, changes: NetChanges) -> Result<Vec<Vec<Vec<u8>>>> {
         let NetChanges {
             table,
@@ -182,20 +204,14 @@ impl TargetApplier for Applier {
 
     async fn apply(&mut self, changes: NetChanges) -> Result<Vec<Vec<Vec<u8>>>> {
         self.begin_write().await?;
-        self.try_apply(changes).await
+        let applied = self.try_apply(changes).await;
+        self.or_end(applied).await
     }
 
     async fn commit(&mut self, marks: &[(u32, String)]) -> Result<()> {
         self.begin_write().await?;
-        faults::point(Fault::TargetBeforeBooks).await?;
-        let job = &self.work.job;
-        for (lane, mark) in marks {
-            fence::note(&mut self.session, job, *lane, mark).await?;
-        }
-        let (unit, epoch) = (self.work.unit(), self.work.fence());
-        fence::count(&mut self.session, job, &unit, epoch).await?;
-        faults::point(Fault::TargetAfterBooks).await?;
-        self.end().await?;
+        let committed = self.try_commit(marks).await;
+        self.or_end(committed).await?;
         faults::point(Fault::TargetInDoubt).await
     }
 

@@ -53,9 +53,8 @@ impl Watch {
             let columns = table.copied_columns();
             columns.map(|column| column.name.clone()).collect()
         };
-        let filtered = plan.rule.as_ref().is_some_and(|rule| rule.filter.is_some());
         let (ident, image) = match source_key(plan) {
-            Some(key) if !key.is_empty() && !filtered => (Ident::Key(key), Vec::new()),
+            Some(key) if !key.is_empty() && plan.rule.is_none() => (Ident::Key(key), Vec::new()),
             // What a rule says of a row that is no more is asked of the row as it was.
             Some(key) if !key.is_empty() => (Ident::Key(key), whole()),
             Some(_) => (Ident::Rowid(rowid_name(&table)?), whole()),

@@ -244,21 +244,24 @@ async fn one_pass(
             };
             let columns = sqlx::Row::len(&row);
             let first: i64 = cell(&row, columns - 2)?;
-            // A row that came and went may have been copied between.
-            let before = first != INSERTED || span.replay;
-            let now = cell::<bool>(&row, columns - 1)?;
-            let op = match (before, now, pass) {
-                (true, true, Pass::Whole) => Op::Update,
-                (true, _, Pass::Old) | (true, false, Pass::Whole) => Op::Delete,
-                (_, true, Pass::New) | (false, true, Pass::Whole) => Op::Insert,
+            let (before, now) = (first != INSERTED, cell::<bool>(&row, columns - 1)?);
+            let ops: &[Op] = match (before, now, pass) {
+                (true, true, Pass::Whole) => &[Op::Update],
+                (true, _, Pass::Old) | (true, false, Pass::Whole) => &[Op::Delete],
+                (_, true, Pass::New) | (false, true, Pass::Whole) => &[Op::Insert],
+                // A row that came and went may have been copied between; who counts strictly has
+                // copied nothing since, and finds that the two come to nothing.
+                (false, false, Pass::Whole | Pass::Old) if span.replay => &[Op::Insert, Op::Delete],
                 _ => continue,
             };
-            filling.ops.push(op);
-            if op != Op::Insert {
-                old.append(&row, &mut filling.rows)?;
-            }
-            if op != Op::Delete {
-                new.append(&row, &mut filling.rows)?;
+            for op in ops {
+                filling.ops.push(*op);
+                if *op != Op::Insert || !now {
+                    old.append(&row, &mut filling.rows)?;
+                }
+                if *op != Op::Delete && now {
+                    new.append(&row, &mut filling.rows)?;
+                }
             }
             if filling.rows.is_full()
                 && let Err(gone) = sink.rows(filling.take()).await

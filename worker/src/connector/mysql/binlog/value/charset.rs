@@ -81,7 +81,7 @@ impl Charset {
                     true => u16::from_le_bytes([pair[0], pair[1]]),
                     false => u16::from_be_bytes([pair[0], pair[1]]),
                 };
-                if raw.len() % 2 != 0 {
+                if !raw.len().is_multiple_of(2) {
                     return None;
                 }
                 let units = raw.chunks_exact(2).map(unit);
@@ -94,7 +94,7 @@ impl Charset {
                 }
             }
             Charset::Utf32 => {
-                if raw.len() % 4 != 0 {
+                if !raw.len().is_multiple_of(4) {
                     return None;
                 }
                 for four in raw.chunks_exact(4) {
