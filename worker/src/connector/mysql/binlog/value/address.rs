@@ -87,8 +87,7 @@ mod tests {
             let address: std::net::Ipv6Addr = text.parse().expect("valid");
             let mut out = Vec::new();
             inet6(&mut out, &address.octets());
-            let expected = text;
-            assert_eq!(String::from_utf8_lossy(&out), expected);
+            assert_eq!(String::from_utf8_lossy(&out), text);
         }
     }
 }

@@ -182,12 +182,12 @@ fn opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// As the server writes it: a line break after 76 characters.
+/// As the server writes it: a line break, escaped, after 76 characters.
 fn base64(out: &mut Vec<u8>, data: &[u8]) {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (group, bytes) in data.chunks(3).enumerate() {
         if group > 0 && group % 19 == 0 {
-            out.push(b'\n');
+            out.extend_from_slice(b"\\n");
         }
         let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);

@@ -61,7 +61,9 @@ pub fn double(out: &mut Vec<u8>, number: f64) {
         to_even(number, &mut others[count - 1], count);
     }
     let others = &others[..count];
-    if !(-15..=14).contains(&exponent) {
+    // Plain beyond 1e15 too, where digits follow the point.
+    let plain = -15..=if count > 15 { 15 } else { 14 };
+    if !plain.contains(&exponent) {
         out.push(first);
         if !others.is_empty() {
             out.push(b'.');
@@ -97,10 +99,19 @@ fn to_even(number: f64, last: &mut u8, others: usize) {
         return;
     }
     let tail = &text[others + 2..][..25];
-    if tail[0] == b'5' && tail[1..].iter().all(|digit| *digit == b'0') {
-        // The digit before the 5 is the smaller text's.
-        let smaller = text[others + 1];
-        *last = if smaller == *last { *last + 1 } else { smaller };
+    if tail[0] != b'5' || tail[1..].iter().any(|digit| *digit != b'0') {
+        return;
+    }
+    // The digit before the 5 is the smaller text's.
+    let smaller = text[others + 1];
+    let even = if smaller == *last { *last + 1 } else { smaller };
+    // At a power of two the smaller text may be another number.
+    text[others + 1] = even;
+    text[others + 2..][..25].fill(b'0');
+    let end = text.iter().position(|byte| *byte == 0);
+    let shown = std::str::from_utf8(&text[..end.unwrap_or(text.len())]);
+    if shown.is_ok_and(|shown| shown.parse() == Ok(number.abs())) {
+        *last = even;
     }
 }
 
@@ -181,8 +192,11 @@ mod tests {
             (1.7976931348623157e308, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
             (16777216.0, "16777216"),
-            (918.0869750976562_5, "918.0869750976562"),
-            (-67.52505493164062_5, "-67.52505493164062"),
+            (1840957311765251.2, "1840957311765251.2"),
+            (1234567890123456.0, "1.234567890123456e15"),
+            (2_f64.powi(-24), "0.00000005960464477539063"),
+            (f64::from_bits(0x408c_b0b2_2000_0000), "918.0869750976562"),
+            (-67.525_054_931_640_62, "-67.52505493164062"),
             (f64::from(0.1_f32), "0.10000000149011612"),
         ] {
             let mut out = Vec::new();
