@@ -141,12 +141,7 @@ async fn net(
             break;
         }
         let last = u64::from(event.header().log_pos()) == until.1;
-        if event.header().event_type().is_err() {
-            if last {
-                break;
-            }
-            continue;
-        }
+        // An event the library has no name for has no data.
         match event.read_data().expect("known") {
             Some(EventData::TableMapEvent(map)) => {
                 maps.insert(map.table_id(), map.into_owned());
