@@ -226,10 +226,11 @@ async fn whole_transactions(port: u16) {
     }
     assert_eq!(followed.all(&end).await.0, told(&[]));
     let state = followed.source.log_state(&followed.job, &p0.position).await;
-    let state = state.expect("known");
-    assert!(state.behind_bytes > 500, "{state:?}");
+    let all = state.expect("known").behind_bytes;
     let state = followed.source.log_state(&followed.job, &end).await;
-    assert_eq!(state.expect("known").behind_bytes, 0);
+    // Other tests write to the server's log meanwhile.
+    let rest = state.expect("known").behind_bytes;
+    assert!(all > rest + 500, "{all} and {rest} bytes");
     followed
         .source
         .release(&followed.job)

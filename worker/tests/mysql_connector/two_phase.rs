@@ -341,7 +341,7 @@ async fn without_a_database_of_its_own_the_books_stand_beside_the_data() {
         assert_eq!(begun, Recovered::Committed(Epoch(1)));
         let books = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = \
                  'tp_beside_t' AND table_name LIKE 'sterna%'";
-        assert_eq!(ask_at(port, "", books).await, "2");
+        assert_eq!(ask_at(port, "", books).await, "3");
         assert_eq!(case.resolve(3, None, true).await, (0, 0));
         assert_eq!(ask_at(port, "", books).await, "0");
         assert_eq!(case.rows().await, "2");

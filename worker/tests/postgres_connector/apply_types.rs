@@ -28,7 +28,8 @@ async fn every_type(form: CellForm) {
             skipped.push(table.name.clone());
             continue;
         };
-        if is_root {
+        // Its row is older than the check that it violates: no change can bring it again.
+        if is_root || table.name == "fk_notvalid" {
             continue;
         }
         // Some of a long table's rows: every type is in the short ones.

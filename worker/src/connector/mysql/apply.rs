@@ -19,7 +19,7 @@ use common::value::RowBatch;
 
 use self::rows::Rows;
 use super::define::Target;
-use super::load::Load;
+use super::load::{Load, set_lax};
 use super::quote::table_name;
 use super::session::{Done, Host, Session};
 use super::writer;
@@ -246,8 +246,12 @@ impl Table {
         let mut at = 0;
         while at < patches.len() {
             let (mut sql, first) = (String::new(), at);
+            let lax = self.strangers(&patches[at]) > 0;
             while at < patches.len() && (at == first || sql.len() < MESSAGE_BYTES / 4) {
                 let patch = &patches[at];
+                if (self.strangers(patch) > 0) != lax {
+                    break;
+                }
                 let key: Vec<Option<&[u8]>> = patch.key.iter().map(|c| Some(&c[..])).collect();
                 let mut sets = Vec::with_capacity(patch.cells.len());
                 for (column, cell) in &patch.cells {
@@ -266,12 +270,22 @@ impl Table {
                 }
                 at += 1;
             }
+            if lax {
+                set_lax(session, true).await?;
+            }
             let done = session.run_all(&sql, limits::TRANSFER_DEADLINE_MS).await?;
+            if lax {
+                set_lax(session, false).await?;
+            }
             for (patch, done) in patches[first..at].iter().zip(done) {
                 self.check_patch(patch, done, strict, &mut missed)?;
             }
         }
         Ok(missed)
+    }
+
+    fn strangers(&self, patch: &Patch) -> u64 {
+        self.load.strangers_of(&patch.cells)
     }
 
     fn check_patch(
@@ -283,7 +297,7 @@ impl Table {
     ) -> Result<()> {
         let key: Vec<Option<&[u8]>> = patch.key.iter().map(|c| Some(&c[..])).collect();
         let row = self.rows.shown(&key);
-        if done.warnings > 0 {
+        if u64::from(done.warnings) != self.strangers(patch) {
             let what = format!("table {}: a value of the row {row}", self.title);
             return Err(Error::permanent(Code::ValueChanged, what));
         }

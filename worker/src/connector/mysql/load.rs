@@ -62,6 +62,14 @@ fn field(column: &Column, table: &TableSchema, form: CellForm) -> Field {
     }
 }
 
+/// Strict mode refuses an ENUM's number 0; without it, it is stored with a warning.
+pub async fn set_lax(session: &mut Session, lax: bool) -> Result<()> {
+    let mode = if lax { SQL_MODE_LAX } else { SQL_MODE };
+    let set = format!("SET SESSION sql_mode = '{mode}'");
+    session.run(&set).await?;
+    Ok(())
+}
+
 impl Load {
     pub fn new(database: &str, table: &TableSchema, form: CellForm) -> Load {
         let columns: Vec<&Column> = table.copied_columns().collect();
@@ -126,11 +134,9 @@ impl Load {
         if strangers == 0 {
             return self.run_insert(session, &batch).await;
         }
-        // Strict mode refuses an ENUM's number 0; without it, it is stored with a warning.
-        let mode = |mode: &str| format!("SET SESSION sql_mode = '{mode}'");
-        session.run(&mode(SQL_MODE_LAX)).await?;
+        set_lax(session, true).await?;
         let ran = self.run_insert(session, &batch).await;
-        session.run(&mode(SQL_MODE)).await?;
+        set_lax(session, false).await?;
         ran
     }
 
@@ -175,6 +181,15 @@ impl Load {
             }
         }
         Ok(())
+    }
+
+    /// ENUM values among the cells (by copied column) that are no members.
+    pub fn strangers_of(&self, cells: &[(u32, Option<Vec<u8>>)]) -> u64 {
+        let is_one = |(at, cell): &&(u32, Option<Vec<u8>>)| {
+            let field = self.fields.get(*at as usize);
+            field.is_some_and(|field| field.numbered_enum) && cell.as_deref() == Some(b"0")
+        };
+        cells.iter().filter(is_one).count() as u64
     }
 
     /// ENUM values of `rows` rows from `first` on that are no members.

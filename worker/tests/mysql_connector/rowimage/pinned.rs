@@ -2,7 +2,7 @@
 //! there, netted, is what was read, while others write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::schema::CellForm;
@@ -16,9 +16,14 @@ use crate::mysql9::Mysql9;
 use crate::server::{connect_at, endpoint_at, port, run_at, spec, whole};
 
 /// Transactions of several rows until told to stop, with `pause` between them.
-async fn write(port: u16, database: String, stop: Arc<AtomicBool>, pause: Duration) -> u32 {
+async fn write(
+    port: u16,
+    database: String,
+    stop: Arc<AtomicBool>,
+    pause: Duration,
+    count: Arc<AtomicU32>,
+) {
     let mut conn = connect_at(port, &database).await;
-    let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
         let mut done = Ok(());
         for sql in [
@@ -33,7 +38,7 @@ async fn write(port: u16, database: String, stop: Arc<AtomicBool>, pause: Durati
             }
         }
         match done {
-            Ok(()) => count += 1,
+            Ok(()) => drop(count.fetch_add(1, Ordering::Relaxed)),
             // Without a key each locks what the others wrote: a deadlock is one's end.
             Err(error) => {
                 assert!(error.to_string().contains("1213"), "{error}");
@@ -42,7 +47,6 @@ async fn write(port: u16, database: String, stop: Arc<AtomicBool>, pause: Durati
         }
         tokio::time::sleep(pause).await;
     }
-    count
 }
 
 /// Reads table t pinned; its place and rows.
@@ -76,8 +80,12 @@ async fn splits(port: u16, engine: &str, pause: Duration) {
     )
     .await;
     let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicU32::new(0));
     let writers: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(write(port, database.clone(), stop.clone(), pause)))
+        .map(|_| {
+            let (database, stop) = (database.clone(), stop.clone());
+            tokio::spawn(write(port, database, stop, pause, written.clone()))
+        })
         .collect();
     let source = Mysql::new(&endpoint_at(port, &database), &Secrets::default()).expect("valid");
     let inspection = source
@@ -86,16 +94,16 @@ async fn splits(port: u16, engine: &str, pause: Duration) {
         .expect("inspected");
     let table = &inspection.tables[0];
     let mut reads = Vec::new();
-    for _ in 0..8 {
+    let moving = || written.load(Ordering::Relaxed) > 8;
+    while reads.len() < 8 || (!moving() && reads.len() < 500) {
         reads.push(pinned(&source, table).await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stop.store(true, Ordering::Relaxed);
-    let mut written = 0;
     for writer in writers {
-        written += writer.await.expect("ran");
+        writer.await.expect("ran");
     }
-    assert!(written > 8, "{written} transactions are no traffic");
+    assert!(moving(), "nobody wrote");
     let places: std::collections::BTreeSet<_> = reads.iter().map(|(place, _)| place).collect();
     assert!(places.len() > 1, "nothing was written between the reads");
     for (place, rows) in reads {

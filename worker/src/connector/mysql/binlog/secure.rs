@@ -25,6 +25,9 @@ const READS: u64 = 1 << 48;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// InnoDB's `CACHE_MIN_IDLE_TIME` of its tables about transactions, and a little.
+const LIST_IS_KEPT: Duration = Duration::from_millis(120);
+
 /// See [`crate::connector::Connector::secure`].
 pub async fn secure(host: &Host, _work: SecureWork) -> Result<Secured> {
     let mut session = host.open(Role::Source, Purpose::Read).await?;
@@ -89,8 +92,9 @@ async fn prepared(session: &mut Session) -> Result<BTreeSet<Open>> {
     Ok(rows.into_iter().map(name).collect())
 }
 
-/// The server keeps the list of transactions for 0.1 s, so it is asked until it has one that we
-/// began after P0.
+/// The server renews its list of transactions only when nobody has read it for 0.1 s, so it is
+/// asked until it has one that we began after P0, and ever more seldom: who asks more often than
+/// that, or together with others, keeps it from being renewed.
 async fn transactions(session: &mut Session) -> Result<BTreeSet<Open>> {
     session
         .run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -100,6 +104,7 @@ async fn transactions(session: &mut Session) -> Result<BTreeSet<Open>> {
         .await?;
     let ours = session.facts.connection;
     let deadline = Instant::now() + Duration::from_millis(limits::STATEMENT_DEADLINE_MS);
+    let mut wait = LIST_IS_KEPT;
     loop {
         let mut found = listed(session).await?;
         let count = found.len();
@@ -113,7 +118,9 @@ async fn transactions(session: &mut Session) -> Result<BTreeSet<Open>> {
             let what = "information_schema.innodb_trx doesn't show the session's own transaction";
             return Err(Error::transient(Code::OpenTransaction, what));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        // Sessions that began to wait together don't ask together again.
+        tokio::time::sleep(wait + wait * (ours % 16) as u32 / 16).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
     }
 }
 
