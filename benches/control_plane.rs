@@ -296,8 +296,12 @@ fn loaded(no: PartitionNo) -> Loaded {
 
 fn result(task: &TaskKind, partitions: u32) -> TaskResult {
     match task {
-        TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Compare { .. } => {
-            unreachable!("the benchmark's job doesn't follow")
+        TaskKind::Secure
+        | TaskKind::Follow { .. }
+        | TaskKind::Compare { .. }
+        | TaskKind::Examine { .. }
+        | TaskKind::Repair { .. } => {
+            unreachable!("the benchmark's job neither follows nor compares")
         }
         TaskKind::Release => TaskResult::Done,
         TaskKind::Inspect { .. } => TaskResult::Inspected(Box::new(catalog(partitions))),
@@ -363,6 +367,7 @@ fn catalog(partitions: u32) -> Catalog {
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         log: None,
+        there: None,
         notes: Vec::new(),
     }
 }

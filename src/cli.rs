@@ -1,12 +1,14 @@
 //! The command line: names, defaults and help texts. What a command does is in `commands/`.
 
 mod job;
+mod prove;
 mod texts;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::job::{CloneArgs, Drift, FollowArgs, JobArgs, Mode, PlanArgs, ProgressMode, Verify};
+pub use self::prove::{CheckArgs, RepairArgs, VerifyArgs};
 use self::texts::EXAMPLES;
 pub use self::texts::EXIT_CODES;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -69,6 +71,13 @@ pub enum Command {
     Follow(FollowArgs),
     /// Show what a migration would do, value by value: nothing is changed
     Plan(PlanArgs),
+    /// Look for what would stop or spoil a migration, with the statements that mend it
+    #[command(alias = "assess")]
+    Check(CheckArgs),
+    /// Compare two databases row by row, between any two engines
+    Verify(VerifyArgs),
+    /// Make the rows equal that `sterna verify` found to differ
+    Repair(RepairArgs),
     /// Show it on sample data: a cluster on this machine, two kills, a proof
     Demo(DemoArgs),
     /// Run a coordinator

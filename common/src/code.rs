@@ -88,6 +88,12 @@ codes! {
     ReplayMismatch = "ST4004", 1, "a change of the source doesn't fit the target's rows", "the change was rolled back; everything up to the recorded position stays", "find out who else wrote to the target, mend the row named above, then `sterna resume`";
     Differences = "ST6001", 10, "the target differs from what was read at the source", "rows differ; the source is untouched", "find out who wrote to the target, then run again with --target-mode recreate";
     NotVerified = "ST6002", 11, "the result could not be verified", "the copy is complete but unproven", "run the same command again";
+    Inconclusive = "ST6003", 11, "rows kept changing while they were compared", "nothing was changed; neither equal nor different is proven for the rows named above", "verify a job that follows with `sterna verify -j JOB`, or stop the writers, and run it again";
+    SchemaDiffers = "ST6004", 10, "the target's schema differs from what the source's calls for", "nothing was changed", "see the differences above; mend the target, or run `sterna clone` with --target-mode recreate";
+    RepairPlan = "ST6005", 2, "the repair plan is not valid", "nothing was changed", "make a new one: `sterna verify SOURCE TARGET --plan FILE`";
+    RepairFailed = "ST6006", 10, "rows still differ after they were repaired", "what was repaired stays; the source is untouched", "find out who else writes to the target, then verify and repair again";
+    CheckFailed = "ST1009", 8, "a check failed", "nothing was changed", "run the statements above, then the same command";
+    CheckFound = "ST1010", 8, "a setting or right is not as a migration needs it", "nothing was changed", "run the statement beside it";
     InDoubt = "ST7001", 14, "a transaction's outcome is unknown", "it is prepared in the target and holds its locks", "see `sterna operator txn list`; run the same command to resolve it";
     NoLeader = "ST8001", 20, "no coordinator leads: the quorum is lost or not there yet", "workers stop by themselves; nothing is lost", "start the missing coordinators";
     StateDirFull = "ST8002", 75, "the state directory has no space left", "the last step was not recorded and will be done again; nothing is lost", "make space and run the same command to resume";

@@ -7,6 +7,7 @@ use crate::fidelity::Acceptance;
 use crate::limits;
 use crate::rules::{TableRule, TypeCast};
 use crate::schema::Engine;
+use crate::verify::{RepairOptions, VerifyOptions};
 
 /// Where a password is found. Never the password: this type goes through the Raft log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,11 +90,32 @@ pub enum VerifyMode {
     None,
 }
 
+/// What a job is there for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Copy, and follow where that is asked for.
+    #[default]
+    Migrate,
+    /// Compare the two ends row by row; changes nothing anywhere.
+    Verify(VerifyOptions),
+    /// Make the target's rows in some ranges equal to the source's; changes the target alone.
+    Repair(RepairOptions),
+}
+
+impl Purpose {
+    pub fn is_migration(&self) -> bool {
+        *self == Purpose::Migrate
+    }
+}
+
 /// One migration, as submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Letters, digits, `-`, `_` and `.`, at most 64.
     pub name: String,
+    #[serde(default, skip_serializing_if = "Purpose::is_migration")]
+    pub purpose: Purpose,
     pub source: Endpoint,
     pub target: Endpoint,
     /// Globs over table names; empty = all.
@@ -154,6 +176,7 @@ impl JobSpec {
     pub fn new(name: impl Into<String>, source: Endpoint, target: Endpoint) -> JobSpec {
         JobSpec {
             name: name.into(),
+            purpose: Purpose::Migrate,
             source,
             target,
             include: Vec::new(),

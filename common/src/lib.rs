@@ -13,10 +13,12 @@
 //! | replicated state, commands | [`state`] |
 //! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
 //! | changes, positions in a log | [`change`] |
+//! | what is checked before, compared after | [`check`], [`verify`] |
 //! | rows, canonical cells, digest | [`value`], [`json`], [`digest`] |
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
 pub mod change;
+pub mod check;
 pub mod code;
 pub mod cut;
 pub mod detect;
@@ -45,4 +47,5 @@ pub mod task;
 pub mod transform;
 pub mod two_phase;
 pub mod value;
+pub mod verify;
 pub mod view;

@@ -137,6 +137,12 @@ pub const DRAIN_MS: u64 = 60_000;
 /// Tables sampled at the same time while a source is inspected.
 pub const SAMPLES_AT_ONCE: usize = 4;
 
+/// Rows that differ, told in full: of one range, and of a whole job. All are counted.
+pub const DIFFERENCES_PER_RANGE: usize = 200;
+pub const DIFFERENCES_PER_JOB: usize = 2_000;
+/// A value of a row that differs is shown up to here.
+pub const VALUE_SHOWN_BYTES: usize = 200;
+
 /// What an operator or a test may set; everything else in this file is fixed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -16,6 +16,7 @@ use crate::schema::{
     TableSchema,
 };
 use crate::shape;
+use crate::verify::SchemaDifference;
 
 /// What a job will do, fixed when planning ends. Immutable: workers cache it by job and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Plan {
     /// `Off`, `PointInTime` or `Live`: [`FollowMode::Auto`] is settled by then.
     #[serde(default = "not_followed")]
     pub follow: FollowMode,
+    /// Of a job that compares: what the target's schema has otherwise than planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_differences: Vec<SchemaDifference>,
 }
 
 fn not_followed() -> FollowMode {
@@ -195,6 +199,7 @@ pub fn plan(catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<P
         objects,
         notes,
         follow,
+        schema_differences: Vec::new(),
     };
     let partitions: u64 = plan
         .tables

@@ -292,8 +292,18 @@ pub struct Catalog {
     /// Whether the source's log can be followed; None = nobody looked.
     #[serde(default)]
     pub log: Option<LogFacts>,
+    /// The target's own tables and objects, whole: of a job that compares or repairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<Box<There>>,
     /// Things a user should know that stop nothing: views not copied, triggers, …
     pub notes: Vec<String>,
+}
+
+/// See [`Catalog::there`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct There {
+    pub tables: Vec<TableSchema>,
+    pub objects: Vec<SchemaObject>,
 }
 
 /// A view, type, sequence, routine, trigger, …: whatever isn't a table's column, key or index.

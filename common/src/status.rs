@@ -11,6 +11,7 @@ use crate::detect::Health;
 use crate::epoch::{Epoch, TxnId, Unit};
 use crate::id::{JobId, Millis, PartitionNo, WorkerId};
 use crate::state::{Event, Intent, Job, Phase, SourceProof, Stage, State};
+use crate::verify::{Counts, Difference, SchemaDifference, TableRange, TableVerdict};
 use crate::view::ClusterView;
 
 /// Version of every JSON answer; fields are added, never changed or removed, within one version.
@@ -47,6 +48,9 @@ pub struct JobStatus {
     /// Of a job whose source's changes are applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<Box<FollowStatus>>,
+    /// Of a job that compares or repairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Box<VerifyStatus>>,
     /// What holds the job up most, in one sentence; None = nothing to say.
     pub limited_by: Option<String>,
     pub notes: Vec<String>,
@@ -119,6 +123,30 @@ pub struct WorkerStatus {
 pub struct WorkersStatus {
     pub api_version: String,
     pub workers: Vec<WorkerStatus>,
+}
+
+/// What a job that compares or repairs has found so far; whole once the job is Completed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerifyStatus {
+    /// By table, as [`JobStatus::tables`].
+    pub tables: Vec<TableVerdict>,
+    pub schema: Vec<SchemaDifference>,
+    /// Ranges with differences, with what is needed to repair them.
+    pub differing: Vec<DifferingStatus>,
+    /// Rows that differ and aren't told in `differing`: the lists are bounded, the counts aren't.
+    pub untold: u64,
+    /// The job left ranges out (`--sample`).
+    pub sampled: bool,
+    pub dry_run: bool,
+}
+
+/// One range that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DifferingStatus {
+    #[serde(flatten)]
+    pub range: TableRange,
+    pub counts: Counts,
+    pub listed: Vec<Difference>,
 }
 
 /// Answer of `jobs`.
@@ -377,6 +405,7 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
             .or_else(|| limited_by(job, follow.as_deref(), &busy, state)),
         notes: notes(job, &tables),
         follow,
+        verify: None,
         exit_code: exit_code(job),
         failure: job.failure.clone(),
         tables,

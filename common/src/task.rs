@@ -6,7 +6,9 @@ use crate::change::{Mark, Secured};
 use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::id::{PartitionNo, TableNo};
+use crate::plan::PartitionSpec;
 use crate::schema::{Catalog, SourceMark};
+use crate::verify::{Examined, Repaired, TableRange};
 
 /// What is to be done. A task must be repeatable: a second run, by another worker, after the first
 /// got anywhere, ends the same.
@@ -44,6 +46,18 @@ pub enum TaskKind {
     /// Read a table that was written to while it was followed at both ends, and compare: `at` is
     /// the position the target stands for.
     Compare { table: TableNo, at: Secured },
+    /// Read one range of a table at both ends and compare it row by row. `range` counts the ranges
+    /// of the job as the plan's partitions do; `spec` is filled in when the directive is made.
+    Examine {
+        range: u32,
+        spec: Option<PartitionSpec>,
+    },
+    /// Make one range of the target equal to the source's, then compare it again. `spec` is the
+    /// job's range of that number, filled in when the directive is made.
+    Repair {
+        range: u32,
+        spec: Option<Box<TableRange>>,
+    },
     /// Leave no prepared transaction and no session of this job behind, and let no zombie's come
     /// late: see [`ResolveUnit`]. `drop_bookkeeping` then removes our fence and ledger rows, and
     /// the tables if no other job uses them.
@@ -95,6 +109,8 @@ impl TaskKind {
                 at_source: true, ..
             } => "reread",
             TaskKind::Compare { .. } => "compare",
+            TaskKind::Examine { .. } => "examine",
+            TaskKind::Repair { .. } => "repair",
             TaskKind::Resolve { .. } => "resolve",
         }
     }
@@ -135,6 +151,9 @@ pub enum TaskResult {
     Digested(Digest),
     /// What the two ends of one table came to.
     Compared(Compared),
+    /// What one range at the two ends came to.
+    Examined(Box<Examined>),
+    Repaired(Box<Repaired>),
     /// Prepared transactions of ours that were ended.
     Resolved {
         committed: u32,

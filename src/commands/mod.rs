@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod apply;
+mod check;
 mod clone;
 mod completions;
 mod coordinator;
@@ -13,7 +14,9 @@ mod jobs;
 mod node;
 mod operator;
 mod plan;
+mod repair;
 mod status;
+mod verify;
 mod wait;
 mod worker;
 
@@ -34,6 +37,9 @@ pub async fn run(cli: Cli, signals: Signals) -> Result<u8> {
             Box::pin(clone::run(args.clone, from, &global, signals)).await
         }
         Command::Plan(args) => Box::pin(plan::run(args, &global, signals)).await,
+        Command::Check(args) => Box::pin(check::run(args, &global, signals)).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &global, signals)).await,
+        Command::Repair(args) => Box::pin(repair::run(args, &global, signals)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &global, signals)).await,
         Command::Coordinator(args) => Box::pin(coordinator::run(args, signals)).await,
         Command::Worker(args) => Box::pin(worker::run(args, signals)).await,

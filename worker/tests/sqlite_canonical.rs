@@ -243,6 +243,7 @@ fn planned(source: &TableSchema) -> TablePlan {
         objects: Vec::new(),
         mark: None,
         log: None,
+        there: None,
         notes: Vec::new(),
     };
     let plan = common::plan::plan(catalog, &any_spec(), 7, 1).expect("a plan");

@@ -261,6 +261,7 @@ async fn the_torture_database_can_be_read_by_other_engines() {
             objects: inspection.objects.clone(),
             mark: None,
             log: None,
+            there: None,
             notes: Vec::new(),
         };
         let plan = common::plan::plan(catalog, &job, 7, 1).expect("a plan");

@@ -118,6 +118,7 @@ fn catalog(tables: Vec<TableSchema>) -> Catalog {
         objects: Vec::new(),
         mark: None,
         log: None,
+        there: None,
         notes: Vec::new(),
     }
 }

@@ -17,6 +17,7 @@ use crate::plan::{Loaded, PartitionSpec, Plan};
 use crate::schema::{Catalog, SourceMark};
 use crate::state::Intent;
 use crate::task::TaskKind;
+use crate::verify::{DifferingRange, TableVerdict};
 
 /// Where a job stands. Set by `apply` alone, durable in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,8 +35,10 @@ pub enum Phase {
     Indexing,
     /// Changes of the source, as they happen. Left by `Complete` and what it takes.
     Following,
-    /// The target is read back.
+    /// The target is read back; of a job that is there to compare, both ends are read.
     Verifying,
+    /// Ranges of the target are made equal to the source's.
+    Repairing,
     CutOver,
     Completed,
     /// Stopped by an error; `SetIntent(Run)` goes on where it stopped.
@@ -44,7 +47,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Phase; 11] = [
+    pub const ALL: [Phase; 12] = [
         Phase::Checking,
         Phase::Planning,
         Phase::Creating,
@@ -52,6 +55,7 @@ impl Phase {
         Phase::Indexing,
         Phase::Following,
         Phase::Verifying,
+        Phase::Repairing,
         Phase::CutOver,
         Phase::Completed,
         Phase::Failed,
@@ -268,6 +272,12 @@ pub struct Job {
     #[serde(default)]
     pub complete: bool,
     pub totals: Vec<TableTotals>,
+    /// Of a job that compares or repairs, by table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<TableVerdict>,
+    /// Ranges that differ, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub differing: BTreeMap<u32, DifferingRange>,
     /// Partitions that were handed out again after a loss or a failure, and copied again.
     pub redone: u64,
     pub(crate) partitions: Vec<Partition>,
@@ -353,6 +363,8 @@ impl Job {
             followed: None,
             complete: false,
             totals: Vec::new(),
+            verdicts: Vec::new(),
+            differing: BTreeMap::new(),
             redone: 0,
             partitions: Vec::new(),
             tasks: Vec::new(),

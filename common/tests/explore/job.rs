@@ -53,6 +53,7 @@ pub fn catalog(tables: u8, durable_prepare: bool) -> Catalog {
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         log: None,
+        there: None,
         notes: Vec::new(),
     }
 }

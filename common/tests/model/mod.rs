@@ -213,6 +213,8 @@ impl Model {
                 at_target: Digest::default(),
                 written_since: false,
             }),
+            TaskKind::Examine { .. } => TaskResult::Examined(Box::default()),
+            TaskKind::Repair { .. } => TaskResult::Repaired(Box::default()),
             TaskKind::Create
             | TaskKind::Release
             | TaskKind::Index { .. }
@@ -287,6 +289,7 @@ pub fn catalog(durable: bool) -> Catalog {
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         log: None,
+        there: None,
         notes: Vec::new(),
     }
 }

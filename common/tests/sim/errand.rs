@@ -159,6 +159,9 @@ impl Errand {
                 TaskResult::Done
             }
             TaskKind::Compare { .. } => TaskResult::Compared(equal()),
+            TaskKind::Examine { .. } | TaskKind::Repair { .. } => {
+                unreachable!("the scenes' jobs are migrations")
+            }
             TaskKind::Inspect { .. } => {
                 TaskResult::Inspected(Box::new(scene::catalog(wire.target.dialect)))
             }

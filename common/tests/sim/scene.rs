@@ -50,6 +50,7 @@ pub fn catalog(dialect: Dialect) -> Catalog {
         bounds,
     };
     Catalog {
+        there: None,
         source: facts(false, 64),
         target: facts(dialect.is_durable(), dialect.writers_max()),
         tables: vec![

@@ -181,6 +181,7 @@ pub fn catalog(buckets: u32) -> Catalog {
         objects: Vec::new(),
         mark: Some(SourceMark("1".to_owned())),
         log: None,
+        there: None,
         notes: Vec::new(),
     }
 }
@@ -302,8 +303,12 @@ fn outcome(manner: &Manner, directive: &Directive) -> Option<Outcome> {
         Order::Prepare { .. } => Outcome::Prepared(loaded(directive.lease.unit)),
         Order::Commit => Outcome::Committed(directive.lease.epoch),
         Order::Run { task } => Outcome::Task(match task {
-            TaskKind::Secure | TaskKind::Follow { .. } | TaskKind::Compare { .. } => {
-                unreachable!("the fake workers' jobs don't follow")
+            TaskKind::Secure
+            | TaskKind::Follow { .. }
+            | TaskKind::Compare { .. }
+            | TaskKind::Examine { .. }
+            | TaskKind::Repair { .. } => {
+                unreachable!("the fake workers' jobs neither follow nor compare")
             }
             TaskKind::Release => TaskResult::Done,
             TaskKind::Inspect { slots } => {

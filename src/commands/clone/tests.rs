@@ -25,6 +25,7 @@ fn status(phase: Phase, intent: Intent, planned: bool) -> JobStatus {
         digest: String::new(),
     };
     JobStatus {
+        verify: None,
         api_version: "v1".into(),
         job: "x".into(),
         id: JobId(1),

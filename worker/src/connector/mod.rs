@@ -14,7 +14,9 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Position, Secured};
+use common::check::Check;
 use common::code::{Code, ErrorClass, Failure};
+use common::digest::Digest;
 use common::epoch::{Epoch, TxnId};
 use common::fidelity::PossibleLoss;
 use common::id::JobUid;
@@ -152,8 +154,42 @@ pub trait Connector: Send + Sync {
 
     async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>>;
 
+    /// Named checks of this end, all of them, whatever fails: what can't be asked is a failed check
+    /// itself. Leaves nothing behind: rights are tried where that leaves no trace.
+    async fn check(&self, request: CheckRequest) -> Vec<Check> {
+        let _ = request;
+        Vec::new()
+    }
+
+    /// The digest of the rows of `request` as this server folds them itself; comparable with that
+    /// of another server of the same engine, and with nothing else. None = it can't, or not as
+    /// strongly as [`common::digest::Digest`].
+    async fn fold(&self, request: ReadRequest) -> Result<Option<Digest>> {
+        let _ = request;
+        Ok(None)
+    }
+
+    /// The mark that a job which follows has left at this target: what the target stands for now.
+    /// None = no such job's.
+    async fn follow_mark(&self, job: &JobUid) -> Result<Option<common::change::Mark>> {
+        let what = format!("the mark of job {job} can't be read");
+        Err(Error::permanent(Code::NotBuilt, what))
+    }
+
     /// Prepared transactions of ours that the server lists now, for `operator txn list` and tests.
     async fn prepared(&self) -> Result<Vec<TxnId>>;
+}
+
+/// What [`Connector::check`] is asked.
+#[derive(Clone, Debug)]
+pub struct CheckRequest {
+    pub role: Role,
+    pub spec: JobSpec,
+    /// At the source the chosen tables; at the target those that are to be made, by the source's
+    /// schema. Empty where the source couldn't be read.
+    pub tables: Vec<TableSchema>,
+    /// The other end, if it could be reached.
+    pub other: Option<EndpointFacts>,
 }
 
 /// Which end an endpoint is.

@@ -116,6 +116,7 @@ impl Seen {
         };
         Ok(Catalog {
             log,
+            there: None,
             source: self.at_source.facts,
             target: self.target,
             tables: sample(source, self.tables, spec, slots).await?,

@@ -4,6 +4,7 @@
 mod compare;
 mod copy;
 mod create;
+mod examine;
 mod fingerprint;
 mod follow;
 mod foreign_keys;
@@ -11,6 +12,7 @@ mod index;
 pub(crate) mod inspect;
 mod objects;
 mod release;
+mod repair;
 mod resolve;
 mod secure;
 mod settle;
@@ -171,6 +173,8 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
             table, at_source, ..
         } => verify::run(ctx, table, at_source).boxed().await,
         TaskKind::Compare { table, at } => compare::run(ctx, table, at).boxed().await,
+        TaskKind::Examine { spec, .. } => examine::run(ctx, spec).boxed().await,
+        TaskKind::Repair { spec, .. } => repair::run(ctx, spec).boxed().await,
         TaskKind::Resolve {
             units,
             drop_bookkeeping,
@@ -189,7 +193,9 @@ fn needs_plan(kind: &TaskKind) -> bool {
         | TaskKind::ForeignKeys { .. }
         | TaskKind::Objects
         | TaskKind::Verify { .. }
-        | TaskKind::Compare { .. } => true,
+        | TaskKind::Compare { .. }
+        | TaskKind::Examine { .. }
+        | TaskKind::Repair { .. } => true,
     }
 }
 

@@ -105,6 +105,7 @@ pub async fn planned(source: &Mysql, target: &Mysql, spec: &JobSpec) -> Plan {
         objects: at_source.objects,
         mark: at_source.mark,
         log: None,
+        there: None,
         notes: at_source.notes,
     };
     plan(catalog, spec, 7, 2).expect("a plan")

@@ -124,7 +124,9 @@ async fn check_table(case: &Case, all: &[Row]) {
             applier.commit(&[]).await.expect("committed");
             assert!(there().await.is_empty(), "{name}: rows that went");
         }
-        if keyed {
+        // Patching begins with another row's cells, which a unique key over a generated column
+        // (gen) refuses.
+        if keyed && name != "gen" {
             let some = &all[..all.len().min(60)];
             patch_all(applier.as_mut(), some, (width, &places, &unique), name).await;
             assert!(there().await == some, "{name}: patched rows");

@@ -1,0 +1,1 @@
+//! Rows of differing buckets paired by key, and what each pair comes to.

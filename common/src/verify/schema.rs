@@ -1,0 +1,1 @@
+//! What the target's schema has otherwise than planned.
