@@ -67,6 +67,7 @@ impl Job {
             tables: tables.map(as_it_is).collect(),
             objects: inspection.objects.clone(),
             notes: Vec::new(),
+            schema_differences: Vec::new(),
         };
         Job {
             target,
