@@ -90,6 +90,21 @@ async fn uncommitted(scene: &Scene) -> Vec<&'static str> {
     found
 }
 
+/// A table that holds uncommitted rows at two looks in a row: the held transaction's.
+async fn held_table(scene: &Scene) -> &'static str {
+    let started = Instant::now();
+    let mut before = uncommitted(scene).await;
+    while started.elapsed() < HELD {
+        pass(Duration::from_millis(500)).await;
+        let now = uncommitted(scene).await;
+        if let Some(table) = now.iter().find(|table| before.contains(table)) {
+            return table;
+        }
+        before = now;
+    }
+    panic!("something is loaded and not committed");
+}
+
 /// Another session locks the fence and waits for a row of the job's transaction, which then waits
 /// for the fence. The other has done more, so the server gives up the job's.
 pub async fn deadlock_victim(scene: &mut Scene) {
@@ -105,11 +120,7 @@ pub async fn deadlock_victim(scene: &mut Scene) {
         }
         false => {
             // What isn't committed a while later belongs to the transaction that is held.
-            let first = uncommitted(scene).await;
-            pass(Duration::from_millis(500)).await;
-            let second = uncommitted(scene).await;
-            let table = second.into_iter().find(|table| first.contains(table));
-            let table = table.expect("something is loaded and not committed");
+            let table = held_table(scene).await;
             format!("SELECT * FROM {table} FOR UPDATE")
         }
     };
