@@ -8,7 +8,8 @@ const INSTALL: &str = r#"
 set -e
 user=""
 [ "$(id -u)" = 0 ] && { user="--user=mysql"; chown mysql "$DIR"; }
-mariadb-install-db --no-defaults --basedir=/usr --datadir="$DIR/data" $user \
+# Two servers that are installed at once mix up their temporary tables in a shared folder.
+mariadb-install-db --no-defaults --basedir=/usr --datadir="$DIR/data" --tmpdir="$DIR" $user \
   --auth-root-authentication-method=normal --skip-test-db >"$DIR/install.log" 2>&1
 "#;
 

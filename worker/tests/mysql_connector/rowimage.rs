@@ -5,6 +5,7 @@ mod pinned;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::change::{ChangeBatch, Op};
 use common::id::TableNo;
@@ -130,7 +131,9 @@ async fn net(
             .await
             .expect("set");
     }
-    let request = BinlogStreamRequest::new(4_000_000_000)
+    // The server ends an older reader of the same number.
+    static NUMBER: AtomicU32 = AtomicU32::new(4_000_000_000);
+    let request = BinlogStreamRequest::new(NUMBER.fetch_add(1, Ordering::Relaxed))
         .with_filename(&from.0)
         .with_pos(from.1);
     let mut stream = conn.get_binlog_stream(request).await.expect("a stream");

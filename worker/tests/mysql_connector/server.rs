@@ -29,7 +29,8 @@ const SCRIPT: &str = r#"
 set -e
 user=""
 [ "$(id -u)" = 0 ] && { user="--user=mysql"; chown mysql "$DIR"; }
-mariadb-install-db --no-defaults --basedir=/usr --datadir="$DIR/data" $user \
+# Two servers that are installed at once mix up their temporary tables in a shared folder.
+mariadb-install-db --no-defaults --basedir=/usr --datadir="$DIR/data" --tmpdir="$DIR" $user \
   --auth-root-authentication-method=normal --skip-test-db >"$DIR/install.log" 2>&1
 mariadbd --no-defaults --basedir=/usr --datadir="$DIR/data" --socket="$DIR/s.sock" --port="$PORT" \
   --bind-address=127.0.0.1 $user --local-infile=1 --log-bin=bin --binlog-format=ROW --server-id=1 \
