@@ -163,8 +163,14 @@ pub fn directives(state: &State, worker: WorkerId) -> Vec<Directive> {
                 epoch,
             };
             let mut task = job.task(no).expect("indexed tasks exist").kind.clone();
-            if let TaskKind::Inspect { slots } = &mut task {
-                *slots = state.slots();
+            match &mut task {
+                TaskKind::Inspect { slots } => *slots = state.slots(),
+                TaskKind::Examine { range, spec, pace } => {
+                    *spec = job.partition_spec(crate::id::PartitionNo(*range));
+                    *pace = job.pace(state.slots());
+                }
+                TaskKind::Repair { range, spec } => *spec = job.range(*range).map(Box::new),
+                _ => {}
             }
             wanted.push(Directive {
                 lease,

@@ -140,6 +140,14 @@ pub const SAMPLES_AT_ONCE: usize = 4;
 /// Rows that differ, told in full: of one range, and of a whole job. All are counted.
 pub const DIFFERENCES_PER_RANGE: usize = 200;
 pub const DIFFERENCES_PER_JOB: usize = 2_000;
+/// Rows of differing buckets whose hashes are held at a time, of both ends together: 48 bytes each.
+pub const PAIRED_ROWS_MAX: u64 = 512 << 10;
+/// How often rows that differ are looked at again before they count as in flight, and the pause
+/// between two looks.
+pub const LOOK_AGAIN_ROUNDS: u32 = 8;
+pub const LOOK_AGAIN_MS: u64 = 250;
+/// How long a look waits for a target that follows to get to the end of the source's log.
+pub const POSITION_WAIT_MS: u64 = 60_000;
 /// A value of a row that differs is shown up to here.
 pub const VALUE_SHOWN_BYTES: usize = 200;
 

@@ -93,7 +93,9 @@ fn runs_alone(job: &Job, no: TaskNo) -> bool {
         .as_ref()
         .is_some_and(|plan| plan.target.writers_max == 1);
     let at_source = |no| job.task(no).is_some_and(|task| task.kind.is_at_source());
+    let only_reads = job.only_reads();
     single
+        && !only_reads
         && !at_source(no)
         && job.tasks().any(|(other, task)| {
             other != no

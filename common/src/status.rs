@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 mod following;
+mod proving;
 
 pub use self::following::{FollowStage, FollowStatus, follow_status};
 use crate::code::Failure;
@@ -405,7 +406,7 @@ pub fn job_status(state: &State, id: JobId, job: &Job, view: Option<&ClusterView
             .or_else(|| limited_by(job, follow.as_deref(), &busy, state)),
         notes: notes(job, &tables),
         follow,
-        verify: None,
+        verify: proving::verify_status(job).map(Box::new),
         exit_code: exit_code(job),
         failure: job.failure.clone(),
         tables,
@@ -489,6 +490,7 @@ pub fn exit_code(job: &Job) -> u8 {
         (Phase::Failed, Some(failure)) => failure.code.exit(),
         (Phase::Failed, None) => 1,
         (Phase::Cancelled, _) => 7,
+        (Phase::Completed, _) => proving::exit_code(job),
         _ => 0,
     }
 }

@@ -51,6 +51,8 @@ pub enum TaskKind {
     Examine {
         range: u32,
         spec: Option<PartitionSpec>,
+        /// Rows a second that this task may read, of both ends together; filled in like `spec`.
+        pace: Option<u64>,
     },
     /// Make one range of the target equal to the source's, then compare it again. `spec` is the
     /// job's range of that number, filled in when the directive is made.
@@ -124,6 +126,14 @@ impl TaskKind {
     pub fn is_endless(&self) -> bool {
         let to = FollowTo::Open;
         matches!(self, TaskKind::Follow { to: found, .. } if *found == to)
+    }
+
+    /// The range that is examined or repaired.
+    pub fn range(&self) -> Option<u32> {
+        match self {
+            TaskKind::Examine { range, .. } | TaskKind::Repair { range, .. } => Some(*range),
+            _ => None,
+        }
     }
 
     pub fn table(&self) -> Option<TableNo> {

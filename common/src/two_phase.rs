@@ -37,7 +37,11 @@ pub fn decide(state: &State, seed: u64) -> Vec<Command> {
 
 fn make_plan(state: &State, id: JobId, job: &Job, seed: u64) -> Option<Command> {
     let catalog = job.catalog.as_deref()?.clone();
-    Some(match plan::plan(catalog, &job.spec, seed, state.slots()) {
+    let made = match job.spec.purpose.is_migration() {
+        true => plan::plan(catalog, &job.spec, seed, state.slots()),
+        false => crate::verify::plan::plan(catalog, &job.spec, seed, state.slots()),
+    };
+    Some(match made {
         Ok(plan) => Command::AdoptPlan { job: id, plan },
         Err(failure) => Command::RefusePlan { job: id, failure },
     })

@@ -6,6 +6,7 @@
 
 pub mod fold;
 pub mod pair;
+pub mod plan;
 pub mod schema;
 
 use serde::{Deserialize, Serialize};

@@ -160,9 +160,13 @@ impl State {
         check_runs(job, Phase::Planning)?;
         let tables = plan.tables.len();
         job.plan = Some(Arc::new(plan));
+        job.totals = vec![TableTotals::default(); tables];
+        if !job.spec.purpose.is_migration() {
+            self.begin_proving(id);
+            return Ok(Applied::Done);
+        }
         let layout = job.layout();
         job.partitions = vec![Partition::default(); layout.len()];
-        job.totals = vec![TableTotals::default(); tables];
         for (table, _, _) in &layout {
             job.totals[table.0 as usize].partitions += 1;
         }
@@ -181,7 +185,7 @@ impl State {
         Ok(Applied::Done)
     }
 
-    fn enter(&mut self, id: JobId, to: Phase) {
+    pub(super) fn enter(&mut self, id: JobId, to: Phase) {
         let now = self.now;
         let job = self.jobs.get_mut(&id).expect("callers hold the id");
         let from = std::mem::replace(&mut job.phase, to);
@@ -214,6 +218,10 @@ impl State {
             let phase = job.phase;
             match phase {
                 Phase::Checking => return self.enter(id, Phase::Planning),
+                Phase::Creating if !job.spec.purpose.is_migration() => {
+                    job.add_proving();
+                    self.enter(id, Phase::Repairing);
+                }
                 Phase::Creating => self.enter(id, Phase::Copying),
                 Phase::Copying => match job.source_proof {
                     SourceProof::Open if job.is_followed() => {
@@ -243,7 +251,7 @@ impl State {
                     job.add_proofs();
                     self.enter(id, Phase::Verifying);
                 }
-                Phase::Verifying => {
+                Phase::Verifying | Phase::Repairing => {
                     self.end(id, Ending::Completed);
                     return;
                 }
@@ -280,7 +288,7 @@ impl State {
         if ending == Ending::Cancelled && job.ending == Some(Ending::Cancelled) {
             return;
         }
-        let touched = job.plan.is_some();
+        let touched = job.plan.is_some() && !job.only_reads();
         if ending == Ending::Cancelled && job.phase == Phase::Failed {
             job.phase = job.failed_in.unwrap_or(Phase::Checking);
         }
@@ -316,10 +324,10 @@ impl State {
             });
             return;
         }
-        let phase = if ending == Ending::Failed {
-            Phase::Failed
-        } else {
-            Phase::Cancelled
+        let phase = match ending {
+            Ending::Completed => Phase::Completed,
+            Ending::Failed => Phase::Failed,
+            Ending::Cancelled => Phase::Cancelled,
         };
         self.enter(id, phase);
     }
@@ -346,7 +354,8 @@ impl State {
             Phase::Copying => job.source_proof = SourceProof::Open,
             Phase::Creating => job.add_secure(),
             Phase::Indexing => job.add_indexes(),
-            Phase::Verifying => job.add_proofs(),
+            Phase::Verifying if job.spec.purpose.is_migration() => job.add_proofs(),
+            Phase::Verifying | Phase::Repairing => job.add_proving(),
             _ => {}
         }
         if let Some(task) = task {
@@ -408,6 +417,12 @@ impl Job {
             }
             (TaskKind::Compare { table, .. }, TaskResult::Compared(compared)) => {
                 return Ok(self.take_compared(*table, compared));
+            }
+            (TaskKind::Examine { range, .. }, TaskResult::Examined(found)) => {
+                self.take_examined(*range, *found);
+            }
+            (TaskKind::Repair { range, .. }, TaskResult::Repaired(done)) => {
+                self.take_repaired(*range, *done);
             }
             (TaskKind::Resolve { .. }, TaskResult::Resolved { .. }) => {}
             (kind, result) => {

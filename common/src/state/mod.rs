@@ -19,6 +19,7 @@ mod following;
 mod job;
 mod lifecycle;
 mod partition;
+mod proving;
 mod tasks;
 mod worker;
 

@@ -94,9 +94,12 @@ impl Job {
             .any(|task| matches!(task.kind, TaskKind::Settle { .. }))
     }
 
+    /// What was found of a range stays found.
     pub(super) fn drop_tasks(&mut self) {
         for task in &mut self.tasks {
-            task.stage = TaskStage::Dropped;
+            if task.stage != TaskStage::Done || task.kind.range().is_none() {
+                task.stage = TaskStage::Dropped;
+            }
         }
     }
 

@@ -4,11 +4,13 @@
 use common::change::FollowMode;
 use common::code::{Code, ErrorClass, Failure};
 use common::fault::Fault;
-use common::job::{JobSpec, TargetMode};
+use common::job::{JobSpec, Purpose, TargetMode};
 use common::limits;
 use common::naming;
 use common::plan::buckets_wanted;
-use common::schema::{Catalog, EndpointFacts, InspectedTable, KeySample, TableRef, TableSchema};
+use common::schema::{
+    Catalog, EndpointFacts, InspectedTable, KeySample, TableRef, TableSchema, There,
+};
 use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -42,6 +44,7 @@ pub struct Seen {
     notes: Vec<String>,
     /// Of the target, about how the job will go.
     pub target_notes: Vec<String>,
+    there: Option<Box<There>>,
     /// Stops a job, not a plan: tables that are at the target already.
     pub in_the_way: Option<Failure>,
 }
@@ -53,7 +56,12 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
         faults::point(Fault::InspectMidway).await?;
         Ok(inspection)
     };
-    let inspecting = futures::future::join(at_source, target.inspect(Role::Target, spec));
+    // Whoever only compares needs nothing that a target must have; a repair writes.
+    let role = match only_reads(spec) {
+        true => Role::Source,
+        false => Role::Target,
+    };
+    let inspecting = futures::future::join(at_source, target.inspect(role, spec));
     let (mut at_source, at_target) = match inspecting.await {
         (Ok(at_source), Ok(at_target)) => (at_source, at_target),
         (Err(first), Err(second)) => return Err(both(first, second)),
@@ -65,7 +73,18 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
     let mut tables = choose(spec, tables)?;
     notes.extend(cut_dangling_keys(&mut tables));
     let mut in_the_way = None;
-    if spec.target_mode == TargetMode::RequireEmpty || spec.from.is_some() {
+    let there = match (spec.purpose.is_migration(), only_reads(spec)) {
+        (true, _) => None,
+        (false, true) => Some((at_target.tables, at_target.objects)),
+        (false, false) => {
+            let whole = target.inspect(Role::Source, spec).await?;
+            Some((whole.tables, whole.objects))
+        }
+    };
+    let there = there.map(|(tables, objects)| Box::new(There { tables, objects }));
+    if !spec.purpose.is_migration() {
+        // What is at the target is what the job is about.
+    } else if spec.target_mode == TargetMode::RequireEmpty || spec.from.is_some() {
         let names: Vec<TableRef> = tables
             .iter()
             .map(|table| naming::target(spec, table, from, to))
@@ -82,9 +101,21 @@ pub async fn look(source: &dyn Connector, target: &dyn Connector, spec: &JobSpec
         target: at_target.facts,
         tables,
         notes,
-        target_notes: at_target.notes,
+        target_notes: match spec.purpose.is_migration() {
+            true => at_target.notes,
+            false => Vec::new(),
+        },
         in_the_way,
+        there,
     })
+}
+
+fn only_reads(spec: &JobSpec) -> bool {
+    match &spec.purpose {
+        Purpose::Migrate => false,
+        Purpose::Verify(_) => true,
+        Purpose::Repair(options) => options.dry_run,
+    }
 }
 
 /// Two ends that fail are told of at once; what the job does about it is decided by the first.
@@ -111,12 +142,13 @@ impl Seen {
         let mut notes = self.notes;
         notes.extend(self.target_notes);
         let log = match spec.follow {
+            _ if !spec.purpose.is_migration() => None,
             FollowMode::Off => None,
             _ => Some(source.log_facts(&self.tables).await?),
         };
         Ok(Catalog {
             log,
-            there: None,
+            there: self.there,
             source: self.at_source.facts,
             target: self.target,
             tables: sample(source, self.tables, spec, slots).await?,
@@ -223,6 +255,11 @@ fn refuse_occupied(names: &[String], occupied: &[Occupied]) -> Option<Failure> {
     Some(failure)
 }
 
+/// A job that copies nothing, or brings its ranges along.
+fn is_not_cut(spec: &JobSpec) -> bool {
+    spec.from.is_some() || matches!(spec.purpose, Purpose::Repair(_))
+}
+
 async fn sample(
     source: &dyn Connector,
     tables: Vec<TableSchema>,
@@ -232,7 +269,7 @@ async fn sample(
     let sampling = tables.into_iter().map(|table| async move {
         let sampled = match buckets_wanted(table.bytes_estimate, spec, slots) {
             // One bucket needs no bound, nor does a table that isn't copied.
-            buckets if buckets <= 1 || spec.from.is_some() => InspectedTable {
+            buckets if buckets <= 1 || is_not_cut(spec) => InspectedTable {
                 schema: table,
                 key: KeySample::default(),
             },

@@ -173,7 +173,7 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
             table, at_source, ..
         } => verify::run(ctx, table, at_source).boxed().await,
         TaskKind::Compare { table, at } => compare::run(ctx, table, at).boxed().await,
-        TaskKind::Examine { spec, .. } => examine::run(ctx, spec).boxed().await,
+        TaskKind::Examine { spec, pace, .. } => examine::run(ctx, spec, pace).boxed().await,
         TaskKind::Repair { spec, .. } => repair::run(ctx, spec).boxed().await,
         TaskKind::Resolve {
             units,

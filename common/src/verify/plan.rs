@@ -1,0 +1,226 @@
+//! The plan of a job that compares or repairs: the migration's plan, with the tables as they are at
+//! the target instead of those that would be made there.
+
+use crate::change::FollowMode;
+use crate::code::Failure;
+use crate::fidelity::{Acceptance, Loss};
+use crate::job::{JobSpec, Purpose, VerifyMode};
+use crate::mapping;
+use crate::partition::Split;
+use crate::plan::{self, Plan, TablePlan};
+use crate::rules::ColumnRule;
+use crate::schema::{CanonicalType, Catalog, CellForm, Column, Engine, TableSchema, There};
+use crate::verify::{VerifyOptions, schema};
+
+/// Makes the plan, or says what is in its way: only what makes a comparison meaningless, such as a
+/// rule that fits no column.
+pub fn plan(mut catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
+    let there = catalog.there.take().map(|there| *there).unwrap_or_default();
+    let mut plan = plan::plan(catalog, &migration(spec), seed, slots)?;
+    let expected: Vec<TableSchema> = plan.tables.iter().map(|t| t.target.clone()).collect();
+    plan.schema_differences =
+        schema::differences(&plan.source, &plan.target, &expected, &plan.objects, &there);
+    plan.objects.clear();
+    let alike = plan.source.engine == plan.target.engine
+        && !mapping::other_flavour(&plan.source, &plan.target);
+    let ends = Ends {
+        alike,
+        engine: plan.target.engine,
+    };
+    let options = match &spec.purpose {
+        Purpose::Verify(options) => options.clone(),
+        _ => VerifyOptions::default(),
+    };
+    let wanted = Wanted::new(&options);
+    let mut tables = Vec::new();
+    for table in std::mem::take(&mut plan.tables) {
+        let name = table.source.full_name();
+        let Some(found) = find(&there, &table.target, ends.engine) else {
+            continue;
+        };
+        match as_there(table, found, &wanted, ends) {
+            Ok(table) => tables.push(table),
+            Err(why) => plan.notes.push(format!("{name}: not compared: {why}")),
+        }
+    }
+    plan.tables = tables;
+    Ok(plan)
+}
+
+/// The migration whose result is compared. What a copy would refuse to lose was lost, or wasn't
+/// there to be lost: the rows will tell.
+fn migration(spec: &JobSpec) -> JobSpec {
+    let all = Loss::ALL.iter().map(|loss| Acceptance {
+        loss: *loss,
+        column: "*".to_owned(),
+    });
+    JobSpec {
+        purpose: Purpose::Migrate,
+        accept: all.collect(),
+        follow: FollowMode::Off,
+        verify: VerifyMode::None,
+        from: None,
+        ..spec.clone()
+    }
+}
+
+/// The two ends, as far as reading them alike depends on it.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// One engine and one flavour of it.
+    alike: bool,
+    engine: Engine,
+}
+
+/// Which columns are compared.
+struct Wanted(Vec<globset::GlobMatcher>);
+
+impl Wanted {
+    fn new(options: &VerifyOptions) -> Wanted {
+        let globs = options.columns.iter();
+        let globs = globs.filter_map(|glob| globset::Glob::new(glob).ok());
+        Wanted(globs.map(|glob| glob.compile_matcher()).collect())
+    }
+
+    fn has(&self, table: &TableSchema, column: &str) -> bool {
+        let name = format!("{}.{column}", table.full_name());
+        self.0.is_empty() || self.0.iter().any(|glob| glob.is_match(&name))
+    }
+}
+
+fn find<'a>(there: &'a There, table: &TableSchema, engine: Engine) -> Option<&'a TableSchema> {
+    let tables = || there.tables.iter().filter(|t| t.schema == table.schema);
+    let exact = tables().find(|found| found.name == table.name);
+    let folded = |found: &&TableSchema| {
+        engine != Engine::Postgres && found.name.eq_ignore_ascii_case(&table.name)
+    };
+    exact.or_else(|| tables().find(folded))
+}
+
+/// The column of that name; names are compared as the engine does.
+fn column<'a>(table: &'a TableSchema, name: &str, engine: Engine) -> Option<&'a Column> {
+    let folded = |column: &&Column| {
+        engine != Engine::Postgres && column.name.to_lowercase() == name.to_lowercase()
+    };
+    let exact = table.column(name);
+    exact.or_else(|| table.columns.iter().find(folded))
+}
+
+/// The table with its target as it is there: the columns that both ends have and that are wanted.
+fn as_there(
+    mut table: TablePlan,
+    found: &TableSchema,
+    wanted: &Wanted,
+    ends: Ends,
+) -> Result<TablePlan, String> {
+    let key = table.change_key();
+    let expected: Vec<Column> = table.target.copied_columns().cloned().collect();
+    let rows: Vec<String> = table
+        .rows()
+        .copied_columns()
+        .map(|c| c.name.clone())
+        .collect();
+    let mut pairs: Vec<Option<Column>> = Vec::new();
+    for (column_of_rows, planned) in rows.iter().zip(&expected) {
+        let is_key = key.contains(column_of_rows);
+        let there = column(found, &planned.name, ends.engine).filter(|c| c.generated.is_none());
+        if is_key && there.is_none() {
+            return Err(format!(
+                "its key column {} is not at the target",
+                planned.name
+            ));
+        }
+        let compared = is_key || wanted.has(&table.source, column_of_rows);
+        pairs.push(there.filter(|_| compared).cloned());
+    }
+    let all = pairs.iter().all(Option::is_some);
+    if !all {
+        if table.rule.is_some() {
+            let missing = rows.iter().zip(&pairs).filter(|(_, pair)| pair.is_none());
+            let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+            return Err(format!(
+                "it has a rule, and no column {}",
+                missing.join(", ")
+            ));
+        }
+        let gone = |name: &str| {
+            let place = rows.iter().position(|row| row == name);
+            place.is_some_and(|place| pairs[place].is_none())
+        };
+        table.source.columns.retain(|column| !gone(&column.name));
+        let mut kept = pairs.iter().map(Option::is_some);
+        table.columns.retain(|_| kept.next().unwrap_or(true));
+    }
+    let there: Vec<Column> = pairs.into_iter().flatten().collect();
+    if there.is_empty() && !rows.is_empty() {
+        return Err("no column of it is at the target".to_owned());
+    }
+    let planned = |column: &Column| {
+        let of = expected
+            .iter()
+            .find(|planned| planned.name.eq_ignore_ascii_case(&column.name));
+        of.is_some_and(|planned| planned.native_type == column.native_type)
+    };
+    if !there.iter().all(planned) {
+        table.form = CellForm::Canonical;
+    }
+    if !is_aligned(&table, &there, ends) {
+        table.split = Split::Whole;
+    }
+    table.target = TableSchema {
+        columns: there,
+        ..found.clone()
+    };
+    Ok(table)
+}
+
+/// Whether a key range holds the same rows at both ends: only then is a table compared in parts.
+fn is_aligned(table: &TablePlan, there: &[Column], ends: Ends) -> bool {
+    let Split::Bucketed { columns, .. } = &table.split else {
+        return false;
+    };
+    let place = |name: &String| {
+        let renamed = table.rule.as_ref().and_then(|rule| rule.of(name));
+        let name = match renamed {
+            Some(change) if change.drop || changes_values(change) => return None,
+            Some(change) => change.rename.as_ref().unwrap_or(name),
+            None => name,
+        };
+        table
+            .rows()
+            .copied_columns()
+            .position(|column| column.name == *name)
+    };
+    columns.iter().all(|name| {
+        let source = table.source.column(name);
+        let target = place(name).and_then(|place| there.get(place));
+        match (source, target) {
+            (Some(source), Some(target)) => ordered_alike(source, target, ends),
+            _ => false,
+        }
+    })
+}
+
+fn changes_values(change: &ColumnRule) -> bool {
+    change.mask.is_some() || change.trim.is_some() || !change.null_if.is_empty()
+}
+
+fn ordered_alike(source: &Column, target: &Column, ends: Ends) -> bool {
+    let int = |column: &Column| matches!(column.canonical, CanonicalType::Int { .. });
+    if int(source) && int(target) {
+        return true;
+    }
+    let same = ends.alike
+        && source.native_type == target.native_type
+        && source.charset == target.charset
+        && source.collation == target.collation;
+    same && match ends.engine {
+        Engine::Mysql => true,
+        // A text is ordered by a library of the machine, and its column's collation isn't known.
+        Engine::Postgres => !matches!(
+            source.canonical,
+            CanonicalType::Text { .. } | CanonicalType::Enum { .. } | CanonicalType::Json
+        ),
+        Engine::Sqlite => source.native_type.to_uppercase().contains("INT"),
+    }
+}

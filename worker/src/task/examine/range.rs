@@ -1,0 +1,219 @@
+//! One range of a table as both ends read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::digest::Digest;
+use common::fault::Fault;
+use common::job::Purpose;
+use common::plan::TablePlan;
+use common::schema::{CellForm, Engine, KeyBound, KeyRange};
+use common::value::RowBatch;
+use common::verify::Difference;
+use common::verify::fold::{Folder, Hashes};
+use common::verify::pair::{self, Shown, Suspect};
+use tokio::time::{Instant, sleep_until};
+
+use crate::connector::{ReadRequest, Result, SourceReader};
+use crate::faults;
+use crate::meter::Wait;
+use crate::metrics::Side;
+use crate::task::{TaskContext, shaped};
+
+/// Which end is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Source,
+    Target,
+}
+
+/// A set of rows of one table that both ends read alike.
+pub(crate) struct Range<'a> {
+    pub ctx: &'a TaskContext,
+    pub table: TablePlan,
+    columns: Vec<String>,
+    ranges: Vec<KeyRange>,
+    key: Vec<String>,
+    /// Rows a second of both ends together.
+    pace: Option<u64>,
+}
+
+impl<'a> Range<'a> {
+    pub fn new(
+        ctx: &'a TaskContext,
+        table: TablePlan,
+        columns: Vec<String>,
+        ranges: Vec<KeyRange>,
+        pace: Option<u64>,
+    ) -> Result<Range<'a>> {
+        let key = table.change_key();
+        Ok(Range {
+            ctx,
+            table,
+            columns,
+            ranges,
+            key,
+            pace,
+        })
+    }
+
+    pub fn folder(&self) -> Folder {
+        Folder::new(self.table.rows(), self.table.form, &self.key)
+    }
+
+    /// About how many rows an end has.
+    pub fn rows_estimate(&self) -> u64 {
+        match self.ranges.is_empty() {
+            true => self.table.source.rows_estimate.max(1_024),
+            // A range is some megabytes.
+            false => 256 << 10,
+        }
+    }
+
+    async fn open(&self, end: End) -> Result<Box<dyn SourceReader>> {
+        let (columns, ranges) = (self.columns.clone(), self.ranges.clone());
+        match end {
+            End::Source => {
+                let transform = shaped::transform(self.ctx, &self.table)?;
+                let request = ReadRequest::source(&self.table, columns, ranges);
+                let source = self.ctx.source()?;
+                shaped::read(&*source, request, transform, |_| {}).await
+            }
+            End::Target => self.ctx.target()?.read(self.at_target()).await,
+        }
+    }
+
+    /// The target's rows of the range, by the target's names and in the target's words.
+    fn at_target(&self) -> ReadRequest {
+        let engines = (
+            self.ctx.job.spec.source.engine(),
+            self.ctx.job.spec.target.engine(),
+        );
+        let mut request = ReadRequest::target(&self.table);
+        request.key = { self.columns.iter() }
+            .map(|name| target_name(&self.table, name))
+            .collect();
+        let bound = |bound: &KeyBound| KeyBound(bound.0.iter().map(|b| said(b, engines)).collect());
+        request.ranges = { self.ranges.iter() }
+            .map(|range| KeyRange {
+                from: range.from.as_ref().map(bound),
+                until: range.until.as_ref().map(bound),
+            })
+            .collect();
+        request
+    }
+
+    /// Every row of one end, batch by batch, at the pace that is allowed.
+    pub async fn batches(&self, end: End, mut visit: impl FnMut(&RowBatch)) -> Result<()> {
+        let wait = match end {
+            End::Source => Wait::Source,
+            End::Target => Wait::Target,
+        };
+        let mut reader = self.ctx.meter.timed(wait, self.open(end)).await?;
+        let (began, mut seen) = (Instant::now(), 0);
+        while let Some(batch) = self.ctx.meter.timed(wait, reader.next()).await? {
+            let (rows, bytes) = (batch.rows() as u64, batch.bytes() as u64);
+            visit(&batch);
+            seen += rows;
+            if end == End::Source {
+                self.ctx.meter.add_rows(rows, bytes);
+            }
+            self.ctx.shared.metrics.add_rows(Side::Read, rows, bytes);
+            faults::point(Fault::VerifyMidway).await?;
+            if let Some(pace) = self.pace {
+                // Each end has half.
+                let due = seen as f64 * 2.0 / pace.max(1) as f64;
+                sleep_until(began + Duration::from_secs_f64(due.min(86_400.0))).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes of every row of one end.
+    pub async fn hashes(&self, end: End, mut visit: impl FnMut(Hashes)) -> Result<()> {
+        let mut folder = self.folder();
+        self.batches(end, |batch| folder.each(batch, |row, _| visit(row)))
+            .await
+    }
+
+    /// One row of each suspect's key at one end, those that are there: of several, one that has no
+    /// equal at the other end can't be told from one that has, and any of them is shown.
+    pub async fn shown(&self, end: End, suspects: &[Suspect]) -> Result<BTreeMap<u128, Shown>> {
+        let wanted: BTreeSet<u128> = suspects.iter().map(|suspect| suspect.key).collect();
+        let (mut folder, teller) = (self.folder(), self.folder());
+        let mut found = BTreeMap::new();
+        self.batches(end, |batch| {
+            folder.each(batch, |row, cells| {
+                if wanted.contains(&row.key) {
+                    let shown = || Shown::of(&teller, self.table.rows(), cells);
+                    found.entry(row.key).or_insert_with(shown);
+                }
+            });
+        })
+        .await?;
+        Ok(found)
+    }
+
+    pub fn tell(
+        &self,
+        suspect: Suspect,
+        source: Option<&Shown>,
+        target: Option<&Shown>,
+    ) -> Difference {
+        let (folder, rows) = (self.folder(), self.table.rows());
+        pair::difference(suspect, &folder, rows, source, target)
+    }
+
+    /// The digest of both ends, if the servers fold the range themselves and come to the same.
+    pub async fn folded_by_servers(&self) -> Result<Option<Digest>> {
+        let fast = matches!(&self.ctx.job.spec.purpose, Purpose::Verify(o) if o.fast);
+        if !fast || self.table.form != CellForm::Native || self.table.rule.is_some() {
+            return Ok(None);
+        }
+        let request = ReadRequest::source(&self.table, self.columns.clone(), self.ranges.clone());
+        let (source, target) = (self.ctx.source()?, self.ctx.target()?);
+        let (one, two) = tokio::try_join!(source.fold(request), target.fold(self.at_target()))?;
+        Ok(one.filter(|digest| two == Some(*digest)))
+    }
+}
+
+/// What a key column of the source is called at the target.
+fn target_name(table: &TablePlan, name: &str) -> String {
+    let rule = table.rule.as_ref().and_then(|rule| rule.of(name));
+    let renamed = rule.and_then(|rule| rule.rename.as_deref()).unwrap_or(name);
+    let rows = table.rows();
+    let place = rows
+        .copied_columns()
+        .position(|column| column.name == renamed);
+    let found = place.and_then(|place| table.target.copied_columns().nth(place));
+    found.map_or_else(|| renamed.to_owned(), |column| column.name.clone())
+}
+
+/// A bound of the source in the target's words. SQLite's begin with the storage class; between
+/// engines only integers are bounds.
+fn said(bound: &str, (source, target): (Option<Engine>, Option<Engine>)) -> String {
+    let sqlite = Some(Engine::Sqlite);
+    match (source == sqlite, target == sqlite) {
+        (true, false) => bound.strip_prefix('i').unwrap_or(bound).to_owned(),
+        (false, true) => format!("i{}", bound.trim_matches('\'')),
+        _ => bound.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_said_in_the_target_s_words() {
+        let (lite, my, pg) = (
+            Some(Engine::Sqlite),
+            Some(Engine::Mysql),
+            Some(Engine::Postgres),
+        );
+        assert_eq!(said("i5", (lite, my)), "5");
+        assert_eq!(said("'-5'", (pg, lite)), "i-5");
+        assert_eq!(said("'5'", (pg, my)), "'5'");
+        assert_eq!(said("i5", (lite, lite)), "i5");
+    }
+}
