@@ -1,0 +1,1 @@
+//! What a finished comparison is told as.
