@@ -13,6 +13,7 @@ mod job;
 mod output;
 mod progress;
 mod prove;
+mod repair_plan;
 mod report;
 mod run;
 mod signals;

@@ -31,6 +31,8 @@ pub struct CheckArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("source", |arg| arg.required_unless_present("of")))]
+#[command(mut_arg("target", |arg| arg.required_unless_present("of")))]
 #[command(after_help = "\
 Ends with 0 when every row and the schema are equal, with 10 when something differs, with 11 when
 rows kept changing while they were compared. Nothing is changed at either end.
@@ -46,7 +48,7 @@ pub struct VerifyArgs {
     #[arg(short, long = "job", value_name = "JOB", conflicts_with_all = ["source", "target", "file"])]
     pub of: Option<String>,
     /// Compare only these columns, and the keys (may be repeated)
-    #[arg(long = "columns", value_name = "TABLE.COLUMN")]
+    #[arg(long = "columns", value_name = "TABLE.COLUMN", value_parser = parse_column)]
     pub columns: Vec<String>,
     /// Compare only so much of each table, in whole key ranges, as in 5%
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
@@ -102,6 +104,14 @@ pub struct RepairArgs {
     pub state_dir: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
+}
+
+/// A pattern over `table.column`.
+fn parse_column(text: &str) -> Result<String, String> {
+    match text.contains('.') {
+        true => Ok(text.to_owned()),
+        false => Err("write TABLE.COLUMN, as in orders.placed or '*.price'".to_owned()),
+    }
 }
 
 /// `5%`, `0.5%`, `5` in thousandths.

@@ -1,0 +1,1 @@
+//! What verify makes of its arguments.
