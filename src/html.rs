@@ -107,8 +107,6 @@ pub enum Cell {
     Number(String),
     /// A value of a database, or a statement; None = NULL.
     Value(Option<String>),
-    /// HTML that was escaped already.
-    Html(String),
 }
 
 /// A table with a caption; headers that begin with `#` are of numbers. The first cell of each row
@@ -155,7 +153,6 @@ impl Cell {
                 " class=\"value\"",
                 "<span class=\"null\">NULL</span>".to_owned(),
             ),
-            Cell::Html(html) => ("", html.clone()),
         }
     }
 }

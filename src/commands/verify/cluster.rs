@@ -53,11 +53,7 @@ async fn compare(
     let spec = match &spec.purpose {
         // Its report once more.
         Purpose::Verify(_) => spec,
-        Purpose::Repair(_) => {
-            let what = format!("{name} is a repair: name the job that copied");
-            return Err(Failure::new(Code::Usage, what));
-        }
-        Purpose::Migrate => {
+        Purpose::Migrate | Purpose::Repair(_) => {
             let wanted = derived(&of, spec, args)?;
             begin(client, &of.job, wanted, progress).await?
         }
