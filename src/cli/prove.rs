@@ -45,7 +45,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub job: JobArgs,
     /// Verify what this job of the cluster copied, with the cluster's workers
-    #[arg(short, long = "job", value_name = "JOB", conflicts_with_all = ["source", "target", "file"])]
+    #[arg(short = 'j', long = "job", value_name = "JOB", conflicts_with_all = ["source", "target", "file"])]
     pub of: Option<String>,
     /// Compare only these columns, and the keys (may be repeated)
     #[arg(long = "columns", value_name = "TABLE.COLUMN", value_parser = parse_column)]
