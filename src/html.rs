@@ -36,6 +36,7 @@ thead th{background:var(--head)}tbody th{font-weight:600}
 code,pre,td.value{font-family:ui-monospace,monospace;font-size:.875em;overflow-wrap:anywhere}
 pre{background:var(--head);border:1px solid var(--line);border-radius:.4rem;padding:.6rem .8rem;\
 white-space:pre-wrap}
+td.value{white-space:pre-wrap}
 .null{color:var(--soft);font-style:italic}
 footer{margin-top:2.5rem;color:var(--soft);font-size:.875rem}
 @media print{body{max-width:none;padding:0}.wide{overflow:visible}}
@@ -148,6 +149,11 @@ impl Cell {
         match self {
             Cell::Text(text) => ("", escape(text)),
             Cell::Number(text) => (" class=\"number\"", escape(text)),
+            // An empty cell says nothing.
+            Cell::Value(Some(text)) if text.is_empty() => (
+                " class=\"value\"",
+                "<span class=\"null\">empty text</span>".to_owned(),
+            ),
             Cell::Value(Some(text)) => (" class=\"value\"", escape(text)),
             Cell::Value(None) => (
                 " class=\"value\"",

@@ -177,7 +177,7 @@ fn of_row(table: &str, one: &Difference) -> Vec<Vec<Cell>> {
     let row = |column: &str, source: Cell, target: Cell| {
         vec![
             Cell::Text(table.to_owned()),
-            Cell::Value(Some(key(one))),
+            Cell::Value(Some(key(one, usize::MAX))),
             Cell::Text(class.clone()),
             Cell::Text(column.to_owned()),
             source,

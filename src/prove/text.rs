@@ -136,7 +136,7 @@ fn rows(table: &str, one: &Difference) -> Vec<Vec<String>> {
         0 | 1 => one.class.name().to_owned(),
         copies => format!("{} ×{copies}", one.class.name()),
     };
-    let head = vec![shown(table, usize::MAX), key(one), class];
+    let head = vec![shown(table, usize::MAX), key(one, VALUE_CHARS), class];
     let row = |column: &str, source: String, target: String| {
         let mut row = head.clone();
         row.extend([shown(column, usize::MAX), source, target]);
@@ -157,10 +157,10 @@ fn rows(table: &str, one: &Difference) -> Vec<Vec<String>> {
     columns.collect()
 }
 
-/// `id=7, part=x`.
-pub fn key(one: &Difference) -> String {
+/// `id=7, part=x`, each value of at most so many characters.
+pub fn key(one: &Difference, chars: usize) -> String {
     let parts = { one.key.iter() }.map(|(column, text)| {
-        let value = value(text.as_deref(), VALUE_CHARS);
+        let value = value(text.as_deref(), chars);
         format!("{}={value}", shown(column, usize::MAX))
     });
     parts.collect::<Vec<_>>().join(", ")
