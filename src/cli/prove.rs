@@ -33,6 +33,13 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("source", |arg| arg.required_unless_present("of")))]
 #[command(mut_arg("target", |arg| arg.required_unless_present("of")))]
+// They say how to copy, which `verify` refuses.
+#[command(mut_args(|arg| match arg.get_id().as_str() {
+    "follow" | "no_replay" | "drift" | "target_mode" | "verify" | "allow_changing_source" => {
+        arg.hide(true)
+    }
+    _ => arg,
+}))]
 #[command(after_help = "\
 Ends with 0 when every row and the schema are equal, with 10 when something differs, with 11 when
 rows kept changing while they were compared. Nothing is changed at either end.
