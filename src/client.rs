@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::code::{Code, Failure};
 use common::job::JobSpec;
 use common::limits::{CONNECT_DEADLINE_MS, MESSAGE_BYTES_MAX};
-use common::status::JobStatus;
+use common::status::{JobStatus, JobsStatus};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use serde::de::DeserializeOwned;
@@ -110,6 +110,21 @@ impl Client {
             admin.get_job(v1::GetJobRequest { job }).await
         })
         .await
+    }
+
+    /// The job as it was submitted.
+    pub async fn spec(&self, name: &str) -> Result<JobSpec> {
+        let job = name.to_owned();
+        self.call(async |mut admin: Admin| {
+            let job = job.clone();
+            admin.get_spec(v1::GetJobRequest { job }).await
+        })
+        .await
+    }
+
+    pub async fn jobs(&self) -> Result<JobsStatus> {
+        self.call(async |mut admin: Admin| admin.list_jobs(v1::Empty {}).await)
+            .await
     }
 
     /// None if there is no job of that name.

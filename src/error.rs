@@ -23,13 +23,18 @@ pub fn io(code: Code, what: impl std::fmt::Display, error: &std::io::Error) -> F
 
 /// Prints `failure` on stderr and, if asked for, as JSON on stdout.
 pub fn report(failure: &Failure, exit: u8, output: Output, color: bool) {
-    let mut stderr = std::io::stderr().lock();
-    // Nobody is left to tell when stderr itself is gone.
-    let _ = stderr.write_all(text(failure, color).as_bytes());
+    lines(failure, color);
     if output == Output::Json {
         let mut stdout = std::io::stdout().lock();
         let _ = writeln!(stdout, "{}", json(failure, exit));
     }
+}
+
+/// Prints `failure` on stderr alone.
+pub fn lines(failure: &Failure, color: bool) {
+    let mut stderr = std::io::stderr().lock();
+    // Nobody is left to tell when stderr itself is gone.
+    let _ = stderr.write_all(text(failure, color).as_bytes());
 }
 
 /// The error as lines.

@@ -68,7 +68,7 @@ fn from_file(file: &std::path::Path, secrets: &mut Secrets) -> Result<JobSpec> {
 }
 
 /// What is said on the command line adds to a job file's lists and stands in for its choices.
-fn add_options(args: &JobArgs, spec: &mut JobSpec) {
+pub fn add_options(args: &JobArgs, spec: &mut JobSpec) {
     if !args.tables.is_empty() {
         spec.include.clone_from(&args.tables);
     }

@@ -106,8 +106,8 @@ fn proof(status: &JobStatus, verify: VerifyMode) -> &'static str {
     match (status.verified, verify) {
         (true, _) => "verified: every row was read back and is equal to the source's",
         (false, _) if status.tables.iter().any(|table| table.written_since) => {
-            "NOT verified where the source was written to since (see the notes); `sterna verify` is \
-             not built yet"
+            "NOT verified where the source was written to since (see the notes): `sterna verify` \
+             compares both ends as they are"
         }
         (false, VerifyMode::None) => "NOT verified, as asked",
         (false, VerifyMode::Full) => "NOT verified",

@@ -1,11 +1,13 @@
-//! The state directory of `sterna clone`: where it is, whose it is, and what was last submitted
-//! from it. Who may work in it is decided by the lock of the coordinator's store inside.
+//! The state directory of `sterna clone`, `verify` and `repair`: where it is, whose it is, and what
+//! was last submitted from it. Who may work in it is decided by the lock of the coordinator's store
+//! inside. A verify's and a repair's are folders of their own within it, so that they never meet
+//! the clone's job.
 
 use std::path::{Path, PathBuf};
 
 use common::code::{Code, Failure};
 use common::digest::RowHasher;
-use common::job::JobSpec;
+use common::job::{JobSpec, Purpose};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, io};
@@ -43,6 +45,11 @@ impl StateDir {
         let path = match path {
             Some(path) => path.to_owned(),
             None => default_path(&source, &target)?,
+        };
+        let path = match spec.purpose {
+            Purpose::Migrate => path,
+            Purpose::Verify(_) => path.join("verify"),
+            Purpose::Repair(_) => path.join("repair"),
         };
         let unusable = |error| io(Code::StateDirDamaged, path.display(), &error);
         std::fs::create_dir_all(&path).map_err(unusable)?;
@@ -160,6 +167,24 @@ mod tests {
         assert_eq!(again.submitted(), Some(&submitted));
         let other = StateDir::open(Some(dir.path()), &spec_b).err();
         assert_eq!(other.map(|f| f.code), Some(Code::StateDirOther));
+    }
+
+    #[test]
+    fn a_verify_in_a_clone_s_directory_is_apart_from_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let migration = spec("sqlite:/a");
+        let mut verify = migration.clone();
+        verify.purpose = Purpose::Verify(common::verify::VerifyOptions::default());
+        let mut state = StateDir::open(Some(dir.path()), &migration).expect("new");
+        let submitted = Submitted {
+            uid: "1".repeat(32),
+            spec: migration.clone(),
+            reported: false,
+        };
+        state.remember(Some(submitted)).expect("written");
+        let apart = StateDir::open(Some(dir.path()), &verify).expect("new");
+        assert_eq!(apart.submitted(), None);
+        assert_ne!(apart.data(), state.data());
     }
 
     #[test]

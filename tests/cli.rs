@@ -69,3 +69,44 @@ async fn completions_manual_and_version() {
         "{version}"
     );
 }
+
+/// What is wrong is said before a database is opened: these files don't exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_refuses_bad_input_before_it_reads() {
+    let dir = Dir::new();
+    let ends = ["sqlite:no-such.db", "sqlite:nor-this.db"];
+    for (words, said) in [
+        (vec!["--sample", "0%"], "between 0.1% and 100%"),
+        (vec!["--sample", "half"], "between 0.1% and 100%"),
+        (vec!["--rate", "fast"], "rows a second"),
+        (vec!["--columns", "price"], "TABLE.COLUMN"),
+        (vec!["-j", "shop"], "cannot be used with"),
+        (vec!["--columns", "t.["], "is not a pattern"),
+        (vec!["--follow"], "verify copies nothing"),
+        (vec!["--plan", "no/such/folder/plan.json"], "plan.json"),
+        (vec!["--html", "."], "is no file"),
+    ] {
+        let mut line = vec!["verify", ends[0], ends[1]];
+        line.extend(&words);
+        let refused = Sterna::new(dir.path(), &line).run().await;
+        assert_eq!(refused.code, 2, "{words:?}: {refused}");
+        assert!(refused.stderr.contains(said), "{words:?}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_proof_say_how_they_are_used() {
+    let dir = Dir::new();
+    for (command, said) in [
+        ("check", "sterna check mysql://"),
+        ("verify", "with 10 when something differs"),
+        ("repair", "--dry-run"),
+    ] {
+        let help = Sterna::new(dir.path(), &["help", command]).ok().await;
+        assert!(help.stdout.contains(said), "{help}");
+    }
+    // Nobody listens on port 1.
+    let nobody = ["-C", "127.0.0.1:1", "verify", "-j", "shop"];
+    let refused = Sterna::new(dir.path(), &nobody).run().await;
+    assert_eq!(refused.code, 5, "{refused}");
+}

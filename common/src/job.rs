@@ -228,10 +228,14 @@ impl JobSpec {
         if self.source.url == self.target.url {
             add("target.url", "the target is the source".to_owned());
         }
-        for (path, globs) in [
+        let mut patterns = vec![
             ("tables.include", &self.include),
             ("tables.exclude", &self.exclude),
-        ] {
+        ];
+        if let Purpose::Verify(options) = &self.purpose {
+            patterns.push(("verify.columns", &options.columns));
+        }
+        for (path, globs) in patterns {
             for glob in globs {
                 if let Err(error) = globset::Glob::new(glob) {
                     add(path, format!("{glob:?} is not a pattern: {error}"));

@@ -78,6 +78,10 @@ impl v1::admin_server::Admin for Admin {
         routed!(self, request, show_job, get_job)
     }
 
+    async fn get_spec(&self, request: Request<v1::GetJobRequest>) -> Reply {
+        routed!(self, request, show_spec, get_spec)
+    }
+
     async fn list_jobs(&self, request: Request<v1::Empty>) -> Reply {
         routed!(self, request, show_jobs, list_jobs)
     }
@@ -182,6 +186,14 @@ impl Admin {
     async fn show_job(&self, request: v1::GetJobRequest) -> Reply {
         self.shared.confirm().await?;
         self.job_by_id(self.find_job(&request.job)?)
+    }
+
+    async fn show_spec(&self, request: v1::GetJobRequest) -> Reply {
+        self.shared.confirm().await?;
+        let id = self.find_job(&request.job)?;
+        let read = |state: &State| state.job(id).map(|job| json(&job.spec));
+        let spec = self.shared.consensus.with_state(read);
+        spec.ok_or_else(|| no_such_job(&request.job))
     }
 
     async fn show_jobs(&self, _: v1::Empty) -> Reply {

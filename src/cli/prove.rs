@@ -31,6 +31,15 @@ pub struct CheckArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("source", |arg| arg.required_unless_present("of")))]
+#[command(mut_arg("target", |arg| arg.required_unless_present("of")))]
+// They say how to copy, which `verify` refuses.
+#[command(mut_args(|arg| match arg.get_id().as_str() {
+    "follow" | "no_replay" | "drift" | "target_mode" | "verify" | "allow_changing_source" => {
+        arg.hide(true)
+    }
+    _ => arg,
+}))]
 #[command(after_help = "\
 Ends with 0 when every row and the schema are equal, with 10 when something differs, with 11 when
 rows kept changing while they were compared. Nothing is changed at either end.
@@ -43,10 +52,10 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub job: JobArgs,
     /// Verify what this job of the cluster copied, with the cluster's workers
-    #[arg(short, long = "job", value_name = "JOB", conflicts_with_all = ["source", "target", "file"])]
+    #[arg(short = 'j', long = "job", value_name = "JOB", conflicts_with_all = ["source", "target", "file"])]
     pub of: Option<String>,
     /// Compare only these columns, and the keys (may be repeated)
-    #[arg(long = "columns", value_name = "TABLE.COLUMN")]
+    #[arg(long = "columns", value_name = "TABLE.COLUMN", value_parser = parse_column)]
     pub columns: Vec<String>,
     /// Compare only so much of each table, in whole key ranges, as in 5%
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
@@ -102,6 +111,14 @@ pub struct RepairArgs {
     pub state_dir: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
+}
+
+/// A pattern over `table.column`.
+fn parse_column(text: &str) -> Result<String, String> {
+    match text.contains('.') {
+        true => Ok(text.to_owned()),
+        false => Err("write TABLE.COLUMN, as in orders.placed or '*.price'".to_owned()),
+    }
 }
 
 /// `5%`, `0.5%`, `5` in thousandths.

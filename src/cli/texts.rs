@@ -11,8 +11,8 @@ Exit codes (never reused; an unknown one other than 0 means failure):
     6  no such job, worker or member
     7  wrong state or conflict (already running, exists, cancelled)
     8  a check failed before anything was changed, or a plan would be refused
-   10  the target differs from the source
-   11  the result could not be verified
+   10  the target differs from the source: rows, or the schema
+   11  the result could not be verified, or rows kept changing while they were compared
    14  a transaction's outcome is unknown: an operator is needed
    20  no coordinator leads: the quorum is lost
    22  the demo's proof failed
@@ -27,6 +27,8 @@ Examples:
   sterna plan sqlite:app.db postgres://me@db1/app        what a copy would do, value by value
   sterna clone sqlite:app.db postgres://me@db1/app       copy, then prove the copy
   sterna clone mysql://me@db1/a mysql://me@db2/a --follow   then go on with its changes
+  sterna check mysql://me@db1/a postgres://me@db2/a      what would stop it, and how to mend that
+  sterna verify mysql://me@db1/a postgres://me@db2/a     compare every row of both ends
   sterna apply -f job.toml --wait-for Completed          the same on a cluster
   sterna status -j shop -o json
 

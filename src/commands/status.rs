@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::{self, Result};
 use crate::following;
 use crate::output;
+use crate::prove;
 use crate::signals::Signals;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,12 +40,47 @@ pub async fn run(
 
 /// The status for people.
 fn text(status: &JobStatus) -> String {
-    let counts = status.partitions;
     let mut lines = vec![
         format!("job         {}  ({})", status.job, status.id),
         format!("phase       {}", phase(status)),
         format!("source      {}", status.source),
         format!("target      {}", status.target),
+    ];
+    match &status.verify {
+        Some(verify) => lines.extend(prove::lines(verify)),
+        None => lines.extend(copied(status)),
+    }
+    lines.extend(following::lines(status));
+    if let Some(reason) = &status.limited_by {
+        lines.push(format!("limited by  {reason}"));
+    }
+    for loss in crate::report::accepted(status) {
+        lines.push(format!("accepted    {loss}"));
+    }
+    for note in &status.notes {
+        lines.push(format!("note        {note}"));
+    }
+    if !status.tables.is_empty() {
+        lines.push(String::new());
+        lines.push(match &status.verify {
+            Some(verify) => prove::tables(status, verify),
+            None => tables(status),
+        });
+    }
+    if let Some(failure) = &status.failure {
+        lines.push(String::new());
+        lines.push(error::text(failure, false));
+    }
+    if let Some(next) = next(status) {
+        lines.push(format!("\nnext: {next}"));
+    }
+    lines.join("\n")
+}
+
+/// What is in the target so far.
+fn copied(status: &JobStatus) -> [String; 2] {
+    let counts = status.partitions;
+    [
         format!(
             "partitions  {} of {} committed, {} in flight, {} redone",
             output::count(counts.committed.into()),
@@ -59,29 +95,7 @@ fn text(status: &JobStatus) -> String {
             output::count(status.rows_in_flight),
             output::bytes(status.bytes_copied),
         ),
-    ];
-    lines.extend(following::lines(status));
-    if let Some(reason) = &status.limited_by {
-        lines.push(format!("limited by  {reason}"));
-    }
-    for loss in crate::report::accepted(status) {
-        lines.push(format!("accepted    {loss}"));
-    }
-    for note in &status.notes {
-        lines.push(format!("note        {note}"));
-    }
-    if !status.tables.is_empty() {
-        lines.push(String::new());
-        lines.push(tables(status));
-    }
-    if let Some(failure) = &status.failure {
-        lines.push(String::new());
-        lines.push(error::text(failure, false));
-    }
-    if let Some(next) = next(status) {
-        lines.push(format!("\nnext: {next}"));
-    }
-    lines.join("\n")
+    ]
 }
 
 fn phase(status: &JobStatus) -> String {
@@ -128,6 +142,8 @@ fn tables(status: &JobStatus) -> String {
 fn next(status: &JobStatus) -> Option<String> {
     let job = &status.job;
     match status.phase {
+        // The whole report, and a plan to repair by.
+        Phase::Completed if status.verify.is_some() => Some(format!("sterna verify -j {job}")),
         Phase::Completed => None,
         Phase::Failed => Some(format!("mend the cause, then: sterna resume -j {job}")),
         Phase::Cancelled => Some("sterna apply -f FILE starts it anew".to_owned()),

@@ -64,11 +64,15 @@ impl Bars {
         let share = total_share(status);
         let mut parts = crate::following::parts(status);
         let follows = !parts.is_empty();
-        if !follows {
+        let compared = crate::prove::parts(status);
+        if let Some(found) = &compared {
+            parts = super::comparison(status, meter, short);
+            parts.extend(found.iter().cloned());
+        } else if !follows {
             parts = super::facts(status, meter, short);
             parts.extend(super::limit(status));
         }
-        if status.phase > Phase::Copying && !follows {
+        if status.phase > Phase::Copying && !follows && compared.is_none() {
             let (done, total) = (status.tasks.done, status.tasks.total);
             parts.push(format!("step {done} of {total}"));
         }
@@ -79,7 +83,7 @@ impl Bars {
         });
         self.total.set_position(match status.tables.is_empty() {
             true => 0,
-            false => share.percent(),
+            false => crate::prove::percent(status).unwrap_or_else(|| share.percent()),
         });
         self.total.set_message(parts.join("  "));
     }

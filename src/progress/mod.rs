@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::cli::{Global, ProgressMode};
 use crate::following;
 use crate::output;
+use crate::prove;
 use bars::Bars;
 use rate::{Meter, eta_text, is_copied, total_share};
 
@@ -59,8 +60,9 @@ impl Progress {
     /// Shows where the job stands.
     pub fn update(&mut self, status: &JobStatus) {
         let now = Instant::now();
-        if status.phase == Phase::Copying {
-            let rows = status.rows_copied + status.rows_in_flight;
+        let copied = status.rows_copied + status.rows_in_flight;
+        let copied = (status.phase == Phase::Copying).then_some(copied);
+        if let Some(rows) = copied.or_else(|| prove::compared(status)) {
             self.meter.see(now - self.started, rows);
         }
         let changed = self.phase != Some(status.phase);
@@ -108,6 +110,12 @@ fn plain_line(status: &JobStatus, meter: &Meter) -> String {
         parts.extend(applied);
         return parts.join(" · ");
     }
+    if let (Some(percent), Some(found)) = (prove::percent(status), prove::parts(status)) {
+        parts[0].push_str(&format!(" {percent} %"));
+        parts.extend(comparison(status, meter, output::count));
+        parts.extend(found);
+        return parts.join(" · ");
+    }
     if !status.tables.is_empty() && status.phase <= Phase::Copying {
         parts[0].push_str(&format!(" {} %", total_share(status).percent()));
     }
@@ -119,6 +127,27 @@ fn plain_line(status: &JobStatus, meter: &Meter) -> String {
     }
     parts.extend(limit(status));
     parts.join(" · ")
+}
+
+/// Rows compared, rate and time left.
+fn comparison(status: &JobStatus, meter: &Meter, number: fn(u64) -> String) -> Vec<String> {
+    let Some(done) = prove::compared(status) else {
+        return Vec::new();
+    };
+    // `~` because the number of rows is the source's estimate.
+    let of = status.rows_estimated.max(done);
+    let sampled = status.verify.as_ref().is_some_and(|v| v.sampled);
+    let mut parts = vec![match sampled {
+        true => format!("{} rows compared", number(done)),
+        false => format!("{} of ~{} rows compared", number(done), number(of)),
+    }];
+    if let Some(rate) = meter.rate() {
+        parts.push(format!("{} rows/s", output::short(rate)));
+    }
+    if let Some(band) = meter.eta(of - done).filter(|_| of > done && !sampled) {
+        parts.push(format!("ETA {}", eta_text(band)));
+    }
+    parts
 }
 
 /// Rows, rate and time left.
@@ -163,13 +192,14 @@ fn limit(status: &JobStatus) -> Option<String> {
 
 fn json_line(status: &JobStatus, meter: &Meter) -> serde_json::Value {
     let share = total_share(status);
+    let percent = prove::percent(status).unwrap_or_else(|| share.percent());
     let eta = meter.eta(share.left()).filter(|_| !share.finished);
     let eta = eta.map(|(low, high)| [low.as_secs_f64(), high.as_secs_f64()]);
     serde_json::json!({
         "api_version": common::status::API_VERSION,
         "job": status.job,
         "phase": status.phase,
-        "percent": share.percent(),
+        "percent": percent,
         "rows_copied": status.rows_copied,
         "rows_in_flight": status.rows_in_flight,
         "rows_estimated": share.of,
@@ -178,6 +208,8 @@ fn json_line(status: &JobStatus, meter: &Meter) -> serde_json::Value {
         "eta_seconds": eta,
         "partitions": status.partitions,
         "follow": status.follow,
+        "rows_compared": prove::compared(status),
+        "verify": status.verify.as_ref().map(|verify| prove::total(verify)),
         "limited_by": status.limited_by,
     })
 }

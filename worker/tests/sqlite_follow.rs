@@ -74,7 +74,11 @@ async fn a_file_that_is_written_to_in_every_way_is_followed() {
         }
         let committed = ended(writers);
         assert!(committed > 100, "{committed}");
-        pair.catch_up(7, true).await.expect("followed to the end");
+        let end = pair.catch_up(7, true).await.expect("followed to the end");
+        // As those see it who only look; nobody follows into the source.
+        let mark = pair.target.follow_mark(&uid()).await.expect("read");
+        assert_eq!(mark.map(|mark| mark.position), Some(end));
+        assert_eq!(pair.source.follow_mark(&uid()).await.expect("read"), None);
         assert_equal(&from, &to, &pair.plans).await;
         pair.source.release(&uid()).await.expect("released");
         let left = texts(

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use common::change::{ChangeBatch, Position, net::NetChanges};
+use common::change::{ChangeBatch, Mark, Position, net::NetChanges};
+use common::code::Code;
 use common::epoch::Epoch;
 use common::id::{JobUid, Millis, PartitionNo, TableNo, TaskNo};
 use common::plan::TablePlan;
 use common::value::RowBatch;
 
-use super::{Current, Result};
+use super::{Current, Error, Result};
 
 /// What to keep the log for.
 #[derive(Clone, Debug)]
@@ -121,6 +122,14 @@ pub struct Marks {
     pub lanes: BTreeMap<u32, String>,
     /// The snapshots in which partitions of tables without a key were read, from the ledger.
     pub snapshots: BTreeMap<PartitionNo, String>,
+}
+
+/// A mark as it stands in the target.
+pub fn mark_of(text: &str) -> Result<Mark> {
+    serde_json::from_str(text).map_err(|error| {
+        let what = format!("the target's mark can't be read: {error}");
+        Error::permanent(Code::Internal, what)
+    })
 }
 
 /// Writes changes at a target. The caller's order is `begin, (apply* (commit | rollback))*`; after

@@ -171,10 +171,7 @@ pub trait Connector: Send + Sync {
 
     /// The mark that a job which follows has left at this target: what the target stands for now.
     /// None = no such job's.
-    async fn follow_mark(&self, job: &JobUid) -> Result<Option<common::change::Mark>> {
-        let what = format!("the mark of job {job} can't be read");
-        Err(Error::permanent(Code::NotBuilt, what))
-    }
+    async fn follow_mark(&self, job: &JobUid) -> Result<Option<common::change::Mark>>;
 
     /// Prepared transactions of ours that the server lists now, for `operator txn list` and tests.
     async fn prepared(&self) -> Result<Vec<TxnId>>;

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB as targets of changes.
 
+use common::change::Mark;
 use common::code::{Code, ErrorClass};
 use common::epoch::Epoch;
 use common::id::{JobUid, TaskNo};
@@ -250,18 +251,18 @@ async fn two_lanes_have_marks_of_their_own() {
         let (mut left, mut right) = (case.begun(1, 0).await, case.begun(1, 1).await);
         left.apply(one(1, true)).await.expect("applied");
         right.apply(one(2, true)).await.expect("applied");
-        right
-            .commit(&[(1, "right".into())])
-            .await
-            .expect("committed");
+        let done = right.commit(&[(1, "right".into())]).await;
+        done.expect("committed");
         left.rollback().await.expect("rolled back");
         left.apply(one(3, true)).await.expect("applied");
         left.commit(&[(0, "left".into())]).await.expect("committed");
-        left.commit(&[(0, "on".into())])
-            .await
-            .expect("a mark alone");
+        let on = serde_json::to_string(&Mark::default()).expect("text");
+        let alone = left.commit(&[(0, on.clone())]).await;
+        alone.expect("a mark alone");
+        let seen = case.target.follow_mark(&case.job).await.expect("read");
+        assert_eq!(seen, Some(Mark::default()));
         let marks = case.applier(2, 0).await.begin().await.expect("begun");
-        assert_eq!((&*marks.lanes[&0], &*marks.lanes[&1]), ("on", "right"));
+        assert_eq!((&*marks.lanes[&0], &*marks.lanes[&1]), (&*on, "right"));
         let there = case.ask("SELECT GROUP_CONCAT(id ORDER BY id) FROM t").await;
         assert_eq!(there, "2,3");
     }

@@ -39,7 +39,7 @@ use crate::connector::{
     ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
 };
 use async_trait::async_trait;
-use common::change::{LogFacts, LogState, Position, Secured};
+use common::change::{LogFacts, LogState, Mark, Position, Secured};
 use common::epoch::TxnId;
 use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
@@ -164,6 +164,14 @@ impl Connector for Mysql {
 
     async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
         apply::open(&self.host, work)
+    }
+
+    async fn follow_mark(&self, job: &JobUid) -> Result<Option<Mark>> {
+        let mut session = self.host.open(Role::Target, Purpose::Load).await?;
+        match fence::find(&mut session, &self.host.database).await? {
+            Some(books) => books.mark(&mut session, job).await,
+            None => Ok(None),
+        }
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

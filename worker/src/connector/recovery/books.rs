@@ -6,6 +6,7 @@
 //! and forgets locks on unmodified rows in crash recovery (both measured). A partition's row is
 //! created only while the job has another one: after the job's end nobody can begin again.
 
+use common::change::Mark;
 use common::code::Code;
 use common::epoch::{Epoch, TxnId};
 use common::fault::Fault;
@@ -213,6 +214,23 @@ impl Books {
             return Err(Error::permanent(Code::TargetRejected, what));
         }
         faults::point(Fault::TargetAfterBooks).await
+    }
+
+    /// What the target stands for by the job that follows into it; None = no such job's. Not
+    /// fenced: for those who only look.
+    pub async fn mark<S: Server>(&self, server: &mut S, job: &JobUid) -> Result<Option<Mark>> {
+        let sql = format!(
+            "SELECT mark FROM {} WHERE job = '{job}' AND lane = 0",
+            self.follow
+        );
+        let rows = match server.query(&sql).await {
+            Err(failed) if failed.refusal == Some(Refusal::NoSuchTable) => return Ok(None),
+            rows => rows?,
+        };
+        match rows.first().and_then(|row| row.first()) {
+            Some(Some(text)) => crate::connector::changes::mark_of(text).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Removes everything of `job`, and the tables if no other job uses them.

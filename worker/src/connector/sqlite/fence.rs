@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
+use common::change::Mark;
 use common::code::Code;
 use common::epoch::{Epoch, TxnId};
 use common::id::{JobUid, PartitionNo};
 use common::plan::Loaded;
 
 use super::session::{Session, args, bind, cell};
-use crate::connector::changes::Marks;
+use crate::connector::changes::{Marks, mark_of};
 use crate::connector::{Error, Result};
 
 pub const FENCE: &str = "sterna_fence";
@@ -163,6 +164,20 @@ pub async fn marks(session: &mut Session, job: &JobUid) -> Result<Marks> {
         snapshots.insert(PartitionNo(cell(&row, 0)?), cell(&row, 1)?);
     }
     Ok(Marks { lanes, snapshots })
+}
+
+/// What the file stands for by the job that follows into it; None = no such job's.
+pub async fn mark(session: &mut Session, job: &JobUid) -> Result<Option<Mark>> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?";
+    if session.number(sql, args([FOLLOW])).await?.is_none() {
+        return Ok(None);
+    }
+    let sql = "SELECT mark FROM sterna_follow WHERE job = ? AND lane = 0";
+    let text: Option<String> = match session.row(sql, args([&job.0])).await? {
+        Some(row) => Some(cell(&row, 0)?),
+        None => None,
+    };
+    text.map(|text| mark_of(&text)).transpose()
 }
 
 /// Notes how far a lane is, in the transaction of its rows.

@@ -30,7 +30,7 @@ use crate::connector::{
     ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
 };
 use async_trait::async_trait;
-use common::change::{LogFacts, LogState, Position, Secured};
+use common::change::{LogFacts, LogState, Mark, Position, Secured};
 use common::code::Code;
 use common::epoch::TxnId;
 use common::fault::Fault;
@@ -339,6 +339,16 @@ impl Connector for Sqlite {
 
     async fn applier(&self, work: ApplyWork) -> Result<Box<dyn TargetApplier>> {
         apply::open(&self.path, work).await
+    }
+
+    async fn follow_mark(&self, job: &JobUid) -> Result<Option<Mark>> {
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let mut session = self.open(Role::Target, Access::Read).await?;
+        let mark = fence::mark(&mut session, job).await;
+        session.close().await;
+        mark
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

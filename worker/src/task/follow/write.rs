@@ -15,7 +15,7 @@ use common::plan::TablePlan;
 use common::value::RowBatch;
 
 use super::images::{Image, Table, Tables};
-use crate::connector::changes::{Marks, Origin};
+use crate::connector::changes::{Marks, Origin, mark_of};
 use crate::connector::{ApplyWork, Connector, Error, FetchRequest, Result, TargetApplier};
 use crate::faults;
 use crate::meter::Meter;
@@ -47,10 +47,7 @@ impl<'a> Set<'a> {
         let mut plans: Vec<TablePlan> = ctx.plan()?.tables.iter().map(without_bounds).collect();
         let (mut applier, mut marks) = begin(ctx, &plans).await?;
         let mark = match marks.lanes.get(&0) {
-            Some(text) => serde_json::from_str(text).map_err(|error| {
-                let what = format!("the target's mark can't be read: {error}");
-                Error::permanent(Code::Internal, what)
-            })?,
+            Some(text) => mark_of(text)?,
             None => Mark {
                 position: from.position.clone(),
                 ..Mark::default()
