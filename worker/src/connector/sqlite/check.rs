@@ -228,8 +228,13 @@ impl Asker<'_> {
             return Ok(self.passed(name, found));
         }
         let sql = format!("PRAGMA quick_check({NAMED_MAX})");
+        let rows = match session.rows(&sql, args([])).await {
+            Ok(rows) => rows,
+            Err(error) if is_damage(&error) => return Ok(self.damaged(error.failure.what)),
+            Err(error) => return Err(error),
+        };
         let mut said = Vec::new();
-        for row in session.rows(&sql, args([])).await? {
+        for row in rows {
             let line: String = cell(&row, 0)?;
             said.extend(line.lines().map(str::to_owned));
         }
@@ -238,18 +243,24 @@ impl Asker<'_> {
             return Ok(self.passed(name, "PRAGMA quick_check says ok"));
         }
         let found = listed(&said);
-        let fix = |check: Check| {
-            let (old, new) = (shell(self.path()), self.path().with_extension("recovered"));
-            let recover = format!("sqlite3 {old} .recover | sqlite3 {}", shell(&new));
-            check.fix(recover).fix("-- then name the new file")
-        };
         Ok(match said.iter().all(|line| is_about_values(line)) {
-            true => Check::warning(name, self.end, Code::CheckFound, found).means(
-                "values break what their columns declare: a target that enforces it refuses them",
-            ),
-            false => fix(Check::failed(name, self.end, Code::SourceFailed, found)
-                .means("the file is damaged: rows are missing, or reading stops in the middle")),
+            true => Check::warning(name, self.end, Code::CheckFound, found)
+                .means(
+                    "values break what their columns declare: a target that enforces it refuses \
+                     them",
+                )
+                .fix("mend these rows with UPDATE, or exclude the table with -x"),
+            false => self.damaged(found),
         })
+    }
+
+    fn damaged(&self, found: String) -> Check {
+        let (old, new) = (self.path(), self.path().with_extension("recovered"));
+        let recover = format!("sqlite3 {} .recover | sqlite3 {}", shell(old), shell(&new));
+        Check::failed("integrity", self.end, Code::SourceFailed, found)
+            .means("the file is damaged: rows are missing, or reading stops in the middle")
+            .fix(recover)
+            .fix("-- then name the new file")
     }
 
     /// SQLite enforces foreign keys only for those who ask; other engines do always.
@@ -268,6 +279,9 @@ impl Asker<'_> {
                 return Ok(Check::warning(name, self.end, Code::CheckFound, what)
                     .means("the foreign key refers to columns that are no key: other engines refuse it")
                     .fix("make the parent's columns UNIQUE, or exclude the table with -x"));
+            }
+            Err(error) if is_damage(&error) => {
+                return Ok(self.passed(name, "not looked at: the file is damaged"));
             }
             Err(error) => return Err(error),
         };
@@ -397,6 +411,11 @@ fn shell(path: &Path) -> String {
 fn remote(kind: u64) -> Option<&'static str> {
     let found = REMOTE.iter().find(|(number, _)| *number == kind);
     found.map(|(_, name)| *name)
+}
+
+/// SQLite met pages that can't be.
+fn is_damage(error: &Error) -> bool {
+    error.failure.what.contains("malformed")
 }
 
 /// Lines of `PRAGMA quick_check` about constraints, where the pages are sound.
