@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::change::FollowMode;
 use common::check::{Check, Verdict};
-use common::job::{JobSpec, TargetMode};
+use common::job::{JobSpec, Purpose, TargetMode};
+use common::verify::{RepairOptions, VerifyOptions};
 use worker::connector::{CheckRequest, Connector, Role};
 
 use crate::postgres::{Server, bin};
@@ -32,6 +33,7 @@ pub struct Scene<'a> {
     pub role: Role,
     pub follow: FollowMode,
     pub mode: TargetMode,
+    pub purpose: Purpose,
 }
 
 impl<'a> Scene<'a> {
@@ -43,6 +45,7 @@ impl<'a> Scene<'a> {
             role,
             follow: FollowMode::Live,
             mode: TargetMode::RequireEmpty,
+            purpose: Purpose::Migrate,
         }
     }
 
@@ -56,6 +59,7 @@ impl<'a> Scene<'a> {
         };
         spec.follow = self.follow;
         spec.target_mode = self.mode;
+        spec.purpose = self.purpose.clone();
         let request = CheckRequest {
             role: self.role,
             spec,
@@ -312,6 +316,24 @@ async fn a_role_that_may_not_write() {
     scene.mends("read-only", Verdict::Failed).await;
     server.sql("check_write", "ALTER ROLE check_writer CONNECTION LIMIT 3");
     scene.mends("connections", Verdict::Warning).await;
+}
+
+/// A verify asks for nothing but to read; a repair for rows, not for tables' owners.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_not_compare_or_mend() {
+    let server = database("check_compare");
+    server.sql("check_compare", "CREATE ROLE check_judge LOGIN");
+    let mut scene = Scene::new(server, "check_compare", Role::Target);
+    scene.user = "check_judge";
+    scene.purpose = Purpose::Verify(VerifyOptions::default());
+    scene.mends("existing-tables", Verdict::Failed).await;
+    server.sql(
+        "check_compare",
+        "GRANT CREATE ON SCHEMA public TO check_judge; \
+         GRANT SET ON PARAMETER session_replication_role TO check_judge",
+    );
+    scene.purpose = Purpose::Repair(RepairOptions::default());
+    scene.mends("existing-tables", Verdict::Failed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

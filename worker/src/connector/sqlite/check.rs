@@ -99,7 +99,11 @@ impl Asker<'_> {
     }
 
     fn writes(&self) -> bool {
-        !matches!(self.request.spec.purpose, Purpose::Verify(_))
+        match &self.request.spec.purpose {
+            Purpose::Migrate => true,
+            Purpose::Verify(_) => false,
+            Purpose::Repair(options) => !options.dry_run,
+        }
     }
 
     fn follows(&self) -> bool {

@@ -140,7 +140,7 @@ impl Asker<'_> {
         match &self.request.spec.purpose {
             JobPurpose::Migrate => true,
             JobPurpose::Verify(_) => false,
-            JobPurpose::Repair(_) => true,
+            JobPurpose::Repair(options) => !options.dry_run,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use common::check::Check;
 use common::code::Code;
-use common::job::TargetMode;
+use common::job::{Purpose, TargetMode};
 
 use super::super::quote::{ident, qualified, text};
 use super::{Asker, listed, with_fixes};
@@ -120,17 +120,10 @@ async fn privileges(ask: &mut Asker<'_>) -> Result<Check> {
 /// Tables of the job's that are there already: whether the job may do with them what it says.
 async fn existing(ask: &mut Asker<'_>) -> Result<Check> {
     let name = "existing-tables";
-    let (need, says) = match ask.request.spec.target_mode {
-        TargetMode::RequireEmpty => return Ok(ask.passed(name, "none is to be touched")),
-        TargetMode::Recreate => ("pg_has_role(c.relowner, 'USAGE')", "drop"),
-        TargetMode::Truncate => (
-            "pg_has_role(c.relowner, 'USAGE') OR (has_table_privilege(c.oid, 'TRUNCATE') AND \
-             has_table_privilege(c.oid, 'INSERT'))",
-            "empty and fill",
-        ),
-        TargetMode::Append => ("has_table_privilege(c.oid, 'INSERT')", "add rows to"),
+    let Some((need, says, rights)) = wanted(ask) else {
+        return Ok(ask.passed(name, "none is to be touched"));
     };
-    let Some(list) = names(ask).filter(|_| ask.writes()) else {
+    let Some(list) = names(ask) else {
         return Ok(ask.passed(name, "none is to be touched"));
     };
     let sql = format!(
@@ -146,11 +139,10 @@ async fn existing(ask: &mut Asker<'_>) -> Result<Check> {
     let user = ident(&ask.host.link.user);
     let mut fixes = Vec::new();
     for row in &rows {
-        let fix = match ask.request.spec.target_mode {
-            TargetMode::Append => format!("GRANT INSERT, SELECT ON {} TO {user}", cell(row, 0)),
-            _ => format!("ALTER TABLE {} OWNER TO {user}", cell(row, 0)),
-        };
-        fixes.push(fix);
+        fixes.push(match rights {
+            "" => format!("ALTER TABLE {} OWNER TO {user}", cell(row, 0)),
+            some => format!("GRANT {some} ON {} TO {user}", cell(row, 0)),
+        });
     }
     let tables: Vec<String> = rows
         .iter()
@@ -159,8 +151,43 @@ async fn existing(ask: &mut Asker<'_>) -> Result<Check> {
     let found = format!("{user} may not {says} {}", listed(&tables));
     let check = ask
         .failed(name, Code::Privileges, found)
-        .means("the target mode asks for it");
+        .means("the job does that to every one of these tables");
     Ok(with_fixes(check, fixes))
+}
+
+/// What the job does to tables that are there: the right as a condition, in words, and the
+/// privileges that give it (none = only an owner has it). None = it touches none.
+fn wanted(ask: &Asker<'_>) -> Option<(&'static str, &'static str, &'static str)> {
+    let read = "has_table_privilege(c.oid, 'SELECT')";
+    match (&ask.request.spec.purpose, ask.request.spec.target_mode) {
+        (Purpose::Verify(_), _) => Some((read, "read", "SELECT")),
+        (Purpose::Repair(_), _) if !ask.writes() => Some((read, "read", "SELECT")),
+        (Purpose::Repair(_), _) => Some((
+            "has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND \
+             has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')",
+            "mend",
+            "SELECT, INSERT, UPDATE, DELETE",
+        )),
+        (Purpose::Migrate, TargetMode::RequireEmpty) => None,
+        (Purpose::Migrate, TargetMode::Append) => Some((
+            "has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'SELECT')",
+            "add rows to",
+            "INSERT, SELECT",
+        )),
+        (Purpose::Migrate, TargetMode::Truncate) => Some((
+            "pg_has_role(c.relowner, 'USAGE') OR (has_table_privilege(c.oid, 'TRUNCATE') AND \
+             has_table_privilege(c.oid, 'INSERT'))",
+            "empty and fill",
+            "",
+        )),
+        // Who owns the schema may drop what is in it.
+        (Purpose::Migrate, TargetMode::Recreate) => Some((
+            "pg_has_role(c.relowner, 'USAGE') OR EXISTS (SELECT FROM pg_catalog.pg_namespace n \
+             WHERE n.oid = c.relnamespace AND pg_has_role(n.nspowner, 'USAGE'))",
+            "drop",
+            "",
+        )),
+    }
 }
 
 /// The job's tables as an array of text; None = there are none.
