@@ -51,11 +51,10 @@ pub async fn run(host: &Host, request: &CheckRequest) -> Vec<Check> {
         Role::Source => End::Source,
         Role::Target => End::Target,
     };
-    // Not read-only: rights to write are tried.
-    let session = match host.open(request.role, Purpose::Define).await {
+    let session = match open(host, request.role).await {
         Ok(session) => session,
         // Whoever asked has found the same out under the name `reachable`.
-        Err(failed) => return vec![unasked("version", end, failed.into())],
+        Err(error) => return vec![unasked("version", end, error)],
     };
     let mut ask = Asker {
         host,
@@ -74,6 +73,17 @@ pub async fn run(host: &Host, request: &CheckRequest) -> Vec<Check> {
     checks
 }
 
+/// A source's session can't write; at a target rights to write are tried.
+async fn open(host: &Host, role: Role) -> Result<Session> {
+    let purpose = match role {
+        Role::Source => Purpose::Read,
+        Role::Target => Purpose::Define,
+    };
+    let mut session = host.open(role, purpose).await?;
+    session.search_path(&[&host.schema]).await?;
+    Ok(session)
+}
+
 /// A check that couldn't be made.
 fn unasked(name: &str, end: End, error: Error) -> Check {
     let Failure { code, what, fixes } = error.failure;
@@ -88,7 +98,7 @@ impl Asker<'_> {
     /// open transaction.
     async fn settled(&mut self, name: &str, answer: Result<Check>) -> Check {
         if !self.session.is_alive()
-            && let Ok(session) = self.host.open(self.request.role, Purpose::Define).await
+            && let Ok(session) = open(self.host, self.request.role).await
         {
             self.session = session;
         }
