@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-/// Settings of every server. Nothing here survives a crash of the machine, all of a `kill -9`.
+/// Settings of every server. Nothing here survives a crash of the machine, all of a `kill -9`. They
+/// are in its file, not on its command line: ALTER SYSTEM has the last word, as elsewhere.
 const SETTINGS: &[&str] = &[
     "fsync=off",
     "listen_addresses=127.0.0.1",
@@ -64,7 +65,6 @@ rm -rf "$DIR"
 pub struct Server {
     pub port: u16,
     dir: PathBuf,
-    settings: Vec<String>,
     /// Reads from us; ends the server when we are gone.
     watchdog: Child,
 }
@@ -88,10 +88,19 @@ impl Server {
             .process_group(0)
             .spawn()
             .expect("sh runs");
+        let mut lines = String::new();
+        for setting in SETTINGS.iter().chain(settings) {
+            let (name, value) = setting.split_once('=').expect("NAME=VALUE");
+            lines.push_str(&format!("{name} = '{value}'\n"));
+        }
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(dir.join("data/postgresql.conf"))
+            .expect("initdb made it");
+        file.write_all(lines.as_bytes()).expect("written");
         let server = Server {
             port,
             dir,
-            settings: settings.iter().map(|text| (*text).to_owned()).collect(),
             watchdog,
         };
         server.begin();
@@ -99,13 +108,7 @@ impl Server {
     }
 
     fn begin(&self) {
-        let all = SETTINGS.iter().copied();
-        let all = all.chain(self.settings.iter().map(String::as_str));
-        let mut options = format!("-p {} -k {}", self.port, self.dir.display());
-        for setting in all {
-            options.push_str(" -c ");
-            options.push_str(setting);
-        }
+        let options = format!("-p {} -k {}", self.port, self.dir.display());
         shell(START, &self.dir, &[("OPTIONS", &options)]);
     }
 
@@ -127,6 +130,11 @@ impl Server {
     /// Starts it again after [`Server::kill`] or [`Server::stop`], on the same port and data.
     pub fn restart(&self) {
         self.begin();
+    }
+
+    /// Makes it a standby of nobody, from the next start on.
+    pub fn stand_by(&self) {
+        std::fs::write(self.dir.join("data/standby.signal"), "").expect("written");
     }
 
     /// Where the server writes its log.

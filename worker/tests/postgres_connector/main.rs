@@ -2,6 +2,8 @@
 
 mod apply;
 mod apply_types;
+mod check;
+mod check_settings;
 #[path = "../support/cut.rs"]
 mod cut;
 mod follow;

@@ -7,11 +7,13 @@
 //! | `inspect*`, `objects*`, `sample` | catalogue, what isn't a table, key bounds |
 //! | `reader`, `writer` | rows out and in, by COPY |
 //! | `fence`, `prepared` | where the bookkeeping is; prepared transactions and sessions |
+//! | `check/` | named checks of either end |
 //! | `follow`, `stream/` | its changes: slot, publication, logical replication |
 //! | `ddl`, `define*` | text of definitions; tasks that run them |
 //! | `error` | what a SQLSTATE means |
 
 mod apply;
+mod check;
 mod copytext;
 mod ddl;
 mod define;
@@ -43,6 +45,7 @@ use crate::connector::{
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
+use common::check::Check;
 use common::epoch::TxnId;
 use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
@@ -53,8 +56,8 @@ use common::value::RowBatch;
 
 use self::session::{Host, Purpose};
 use super::{
-    Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
-    SourceReader, TargetWriter, recovery,
+    CheckRequest, Connector, DefineWork, Inspection, Occupied, ReadRequest, ResolveWork, Result,
+    Role, SourceReader, TargetWriter, recovery,
 };
 use crate::secret::Secrets;
 
@@ -175,6 +178,10 @@ impl Connector for Postgres {
             Some(books) => books.mark(&mut session, job).await,
             None => Ok(None),
         }
+    }
+
+    async fn check(&self, request: CheckRequest) -> Vec<Check> {
+        check::run(&self.host, &request).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

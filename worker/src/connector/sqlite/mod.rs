@@ -4,6 +4,7 @@
 
 mod apply;
 mod cells;
+mod check;
 mod ddl;
 pub mod demo;
 mod error;
@@ -31,6 +32,7 @@ use crate::connector::{
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
+use common::check::Check;
 use common::code::Code;
 use common::epoch::TxnId;
 use common::fault::Fault;
@@ -44,8 +46,8 @@ use common::value::RowBatch;
 
 use self::session::{Access, Session, args, cell, quote};
 use super::{
-    Connector, DefineWork, Error, Inspection, Occupied, ReadRequest, ResolveWork, Result, Role,
-    SourceReader, TargetWriter,
+    CheckRequest, Connector, DefineWork, Error, Inspection, Occupied, ReadRequest, ResolveWork,
+    Result, Role, SourceReader, TargetWriter,
 };
 use crate::faults;
 
@@ -349,6 +351,10 @@ impl Connector for Sqlite {
         let mark = fence::mark(&mut session, job).await;
         session.close().await;
         mark
+    }
+
+    async fn check(&self, request: CheckRequest) -> Vec<Check> {
+        check::run(self, &request).await
     }
 
     async fn prepared(&self) -> Result<Vec<TxnId>> {

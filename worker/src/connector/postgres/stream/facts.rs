@@ -14,6 +14,8 @@ use crate::connector::Result;
 
 /// Tables that a message names one by one.
 const NAMED_MAX: usize = 10;
+/// Tables that one statement asks about.
+const CHUNK: usize = 500;
 
 #[derive(Debug, Deserialize)]
 struct Server {
@@ -27,17 +29,18 @@ struct Server {
     senders_max: i64,
 }
 
+/// A table that holds rows itself.
 #[derive(Debug, Deserialize)]
-struct Relation {
+pub struct Relation {
     /// Which of the tables it is, or is a partition of.
-    at: usize,
+    pub at: usize,
     /// As SQL.
-    name: String,
-    persistence: String,
+    pub name: String,
+    pub persistence: String,
     /// `relreplident`.
     replica_identity: String,
-    owner: String,
-    is_owner: bool,
+    pub owner: String,
+    pub is_owner: bool,
     /// The columns of an old row of which the log has the key only.
     identity: Option<Vec<String>>,
 }
@@ -63,8 +66,10 @@ pub async fn in_the_way(
         return Ok(found.failure(host));
     }
     server(session, host, &mut found).await?;
-    for some in tables.chunks(500) {
-        relations(session, host, some, &mut found).await?;
+    for relation in relations(session, host, tables).await? {
+        if let Some(table) = tables.get(relation.at) {
+            check(table, &relation, &mut found);
+        }
     }
     Ok(found.failure(host))
 }
@@ -124,15 +129,27 @@ async fn server(session: &mut Session, host: &Host, found: &mut Found) -> Result
     Ok(())
 }
 
-async fn relations(
+/// The relations that hold the rows of `tables`.
+pub async fn relations(
     session: &mut Session,
     host: &Host,
     tables: &[TableSchema],
-    found: &mut Found,
-) -> Result<()> {
-    if tables.is_empty() {
-        return Ok(());
+) -> Result<Vec<Relation>> {
+    let mut all = Vec::new();
+    for (chunk, some) in tables.chunks(CHUNK).enumerate() {
+        for mut relation in relations_of(session, host, some).await? {
+            relation.at += chunk * CHUNK;
+            all.push(relation);
+        }
     }
+    Ok(all)
+}
+
+async fn relations_of(
+    session: &mut Session,
+    host: &Host,
+    tables: &[TableSchema],
+) -> Result<Vec<Relation>> {
     let list: Vec<String> = tables
         .iter()
         .enumerate()
@@ -158,18 +175,15 @@ async fn relations(
          name",
         list.join(", ")
     );
-    let relations: Vec<Relation> = ask(session, &sql).await?;
+    let mut relations: Vec<Relation> = ask(session, &sql).await?;
     let mut seen = std::collections::BTreeSet::new();
-    for relation in relations {
-        let Some(table) = tables.get(relation.at) else {
-            continue;
-        };
-        // A partition comes with its root, and by itself if it is a table of the job.
-        if seen.insert((relation.name.clone(), table.member == Some(Member::Root))) {
-            check(table, &relation, found);
-        }
-    }
-    Ok(())
+    // A partition comes with its root, and by itself if it is a table of the job.
+    relations.retain(|relation| {
+        let member = tables.get(relation.at).map(|table| table.member.as_ref());
+        let by_root = member == Some(Some(&Member::Root));
+        member.is_some() && seen.insert((relation.name.clone(), by_root))
+    });
+    Ok(relations)
 }
 
 fn check(table: &TableSchema, relation: &Relation, found: &mut Found) {
@@ -190,26 +204,35 @@ fn check(table: &TableSchema, relation: &Relation, found: &mut Found) {
         let fix = format!("GRANT {} TO CURRENT_USER", ident(&relation.owner));
         found.add(what, Some(fix));
     }
-    if relation.replica_identity == "f" {
-        return;
+    if let Some(lacks) = identity_lacks(table, relation) {
+        let fix = format!("ALTER TABLE {name} REPLICA IDENTITY FULL");
+        found.add(lacks, Some(fix));
     }
+}
+
+/// What the log's changes of it lack to say which row they are about; None = nothing.
+pub fn identity_lacks(table: &TableSchema, relation: &Relation) -> Option<String> {
+    if relation.replica_identity == "f" {
+        return None;
+    }
+    let name = &relation.name;
     let key = key(table);
-    let fix = Some(format!("ALTER TABLE {name} REPLICA IDENTITY FULL"));
     let none = Vec::new();
     let identity = relation.identity.as_ref().unwrap_or(&none);
     if key.is_empty() || identity.is_empty() {
-        let what = format!(
-            "{name} has no replica identity that is a key: once published, its own updates and deletes would fail or not say which row they are about"
-        );
-        found.add(what, fix);
-    } else if !key.iter().all(|column| identity.contains(column)) {
-        let what = format!(
+        return Some(format!(
+            "{name} has no replica identity that is a key: once published, its own updates and \
+             deletes would fail or not say which row they are about"
+        ));
+    }
+    let holds = key.iter().all(|column| identity.contains(column));
+    (!holds).then(|| {
+        format!(
             "the replica identity of {name} ({}) does not hold its key ({})",
             identity.join(", "),
             key.join(", ")
-        );
-        found.add(what, fix);
-    }
+        )
+    })
 }
 
 /// What [`TablePlan::change_key`] says of a table without a rule.
