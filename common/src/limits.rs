@@ -140,8 +140,12 @@ pub const SAMPLES_AT_ONCE: usize = 4;
 /// Rows that differ, told in full: of one range, and of a whole job. All are counted.
 pub const DIFFERENCES_PER_RANGE: usize = 200;
 pub const DIFFERENCES_PER_JOB: usize = 2_000;
-/// Rows of differing buckets whose hashes are held at a time, of both ends together: 48 bytes each.
-pub const PAIRED_ROWS_MAX: u64 = 512 << 10;
+/// Rows of differing buckets whose hashes are held at a time, of both ends together: some 200 bytes
+/// each until they are settled.
+pub const PAIRED_ROWS_MAX: u64 = 128 << 10;
+/// Bytes of rows that a repair holds, and rows of one of its transactions.
+pub const REPAIR_BYTES: usize = 32 << 20;
+pub const REPAIR_ROWS: u64 = 500_000;
 /// How often rows that differ are looked at again before they count as in flight, and the pause
 /// between two looks.
 pub const LOOK_AGAIN_ROUNDS: u32 = 8;

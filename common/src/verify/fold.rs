@@ -5,7 +5,7 @@
 //! never xor: two equal rows would cancel out. Written apart from [`crate::digest`], so that one
 //! mistake doesn't both copy a row wrongly and call it equal; they share the canonical values.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::digest::Digest;
 use crate::schema::{CanonicalType, CellForm, TableSchema};
@@ -15,6 +15,9 @@ use crate::value::{DigestColumn, RowBatch};
 pub const BUCKETS_MAX: u64 = 4_096;
 /// Rows that a bucket is meant for.
 const BUCKET_ROWS: u64 = 64;
+
+/// Rows longer than this are hashed as they come instead of being copied together first.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// How many buckets a range of about so many rows is folded into.
 pub fn buckets_for(rows: u64) -> usize {
@@ -59,7 +62,13 @@ impl Folder {
             CellForm::Canonical => Vec::new(),
         };
         Folder {
-            key: key.iter().filter_map(place).collect(),
+            // A key of which a column isn't read (a generated one) is none: a part of it would
+            // put rows together that have nothing to do with each other.
+            key: key
+                .iter()
+                .map(place)
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
             columns: { columns.iter() }
                 .map(|column| {
                     let json = column.canonical == CanonicalType::Json;
@@ -96,6 +105,10 @@ impl Folder {
     }
 
     fn hashes(&mut self, cells: &[Option<&[u8]>]) -> Hashes {
+        let bytes: usize = cells.iter().flatten().map(|cell| cell.len()).sum();
+        if bytes > INLINE_BYTES_MAX {
+            return self.hashes_of_long(cells);
+        }
         self.row.clear();
         self.key_buffer.clear();
         for (column, cell) in self.columns.iter().zip(cells) {
@@ -125,6 +138,42 @@ impl Folder {
                 }
                 xxh3_128(&self.raw)
             }
+        };
+        Hashes { key, row, raw }
+    }
+
+    /// The same of a row that is not copied together first.
+    fn hashes_of_long(&self, cells: &[Option<&[u8]>]) -> Hashes {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let hash = |places: &[usize], canonical: bool, first: Option<u128>| {
+            let mut hasher = Box::new(Xxh3::new());
+            if let Some(first) = first {
+                hasher.update(&first.to_le_bytes());
+            }
+            for at in places {
+                match cells[*at] {
+                    None => hasher.update(&[0]),
+                    Some(cell) => {
+                        let cell = match canonical {
+                            true => self.columns[*at].canonical(cell),
+                            false => cell.into(),
+                        };
+                        hasher.update(&[1]);
+                        hasher.update(&(cell.len() as u64).to_le_bytes());
+                        hasher.update(&cell);
+                    }
+                }
+            }
+            hasher.digest128()
+        };
+        let row = hash(&all, true, None);
+        let key = match self.key.as_slice() {
+            [] => row,
+            places => hash(places, true, None),
+        };
+        let raw = match self.worded.as_slice() {
+            [] => row,
+            places => hash(places, false, Some(row)),
         };
         Hashes { key, row, raw }
     }
@@ -219,6 +268,15 @@ mod tests {
         assert_eq!(fold(&[0, 1, 2]).digest().rows, 3);
         assert_eq!(fold(&[0, 1]).differing(&fold(&[0, 1, 2])).len(), 1);
         assert_ne!(fold(&[0, 1, 1]), fold(&[0, 0, 1]));
+    }
+
+    #[test]
+    fn a_long_row_has_the_hash_that_a_short_one_would_have() {
+        for keyed in [false, true] {
+            let mut folder = folder(keyed);
+            let cells: [Option<&[u8]>; 2] = [Some(b"key"), None];
+            assert_eq!(folder.hashes(&cells), folder.hashes_of_long(&cells));
+        }
     }
 
     #[test]

@@ -173,6 +173,9 @@ fn text_of(canonical: &CanonicalType, cell: &[u8]) -> String {
             .chars()
             .any(|c| c.is_control() && c != '\n' && c != '\t')
     };
+    if *canonical == CanonicalType::Any && !cell.is_empty() {
+        return text_of_any(cell);
+    }
     let mut shown = match text.filter(|_| !binary).filter(printable) {
         Some(text) => text.to_owned(),
         None => {
@@ -185,6 +188,17 @@ fn text_of(canonical: &CanonicalType, cell: &[u8]) -> String {
         shown.push_str(&format!("… ({} bytes)", cell.len()));
     }
     shown
+}
+
+/// A cell of SQLite behind its storage class.
+fn text_of_any(cell: &[u8]) -> String {
+    let (class, value) = (cell[0], &cell[1..]);
+    let bytes = CanonicalType::Bytes { max_len: None };
+    match (class, <[u8; 8]>::try_from(value)) {
+        (b'r', Ok(bits)) => format!("{:?}", f64::from_be_bytes(bits)),
+        (b'b', _) => text_of(&bytes, value),
+        _ => text_of(&CanonicalType::Text { max_chars: None }, value),
+    }
 }
 
 /// What is told of a suspect, given a row of each end that has one.

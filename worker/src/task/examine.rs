@@ -8,13 +8,15 @@
 mod again;
 pub(crate) mod range;
 
+use std::collections::HashSet;
+
 use common::code::Code;
 use common::limits::{DIFFERENCES_PER_RANGE, PAIRED_ROWS_MAX};
 use common::plan::PartitionSpec;
 use common::task::TaskResult;
-use common::verify::fold::{Buckets, buckets_for};
+use common::verify::fold::{Buckets, Hashes, buckets_for};
 use common::verify::pair::{Suspect, counts, pair};
-use common::verify::{Class, Difference, Examined};
+use common::verify::{Difference, Examined};
 
 use self::range::{End, Range};
 use crate::connector::{Error, Result};
@@ -37,76 +39,106 @@ pub async fn run(
 
 /// Compares the range and tells of what differs.
 pub(crate) async fn examine(range: &Range<'_>) -> Result<Examined> {
-    let (mut examined, suspects) = compare(range).await?;
-    let mut told: Vec<Suspect> = suspects;
-    // What can be mended is told first.
-    told.sort_by_key(|suspect| (suspect.class == Class::Representation, suspect.key));
-    told.truncate(DIFFERENCES_PER_RANGE);
+    let mut told = Vec::new();
+    let mut comparison = Comparison::begin(range).await?;
+    while let Some(suspects) = comparison.next().await? {
+        let room = DIFFERENCES_PER_RANGE - told.len();
+        told.extend(suspects.into_iter().take(room));
+    }
+    let mut examined = comparison.examined;
     examined.listed = list(range, &told).await?;
     Ok(examined)
 }
 
-/// Compares the range: what it came to, without the list, and every row that differs.
-pub(crate) async fn compare(range: &Range<'_>) -> Result<(Examined, Vec<Suspect>)> {
-    if let Some(same) = range.folded_by_servers().await? {
-        let examined = Examined {
-            at_source: same,
-            at_target: same,
-            ..Examined::default()
-        };
-        return Ok((examined, Vec::new()));
-    }
-    let count = buckets_for(range.rows_estimate());
-    let fold = async |end: End| {
-        let mut buckets = Buckets::new(count);
-        range.hashes(end, |row| buckets.add(row)).await?;
-        Ok::<_, Error>(buckets)
-    };
-    let (at_source, at_target) = tokio::try_join!(fold(End::Source), fold(End::Target))?;
-    let mut examined = Examined {
-        at_source: at_source.digest(),
-        at_target: at_target.digest(),
-        ..Examined::default()
-    };
-    let differing = at_source.differing(&at_target);
-    if differing.is_empty() {
-        return Ok((examined, Vec::new()));
-    }
-    let mut suspects = Vec::new();
-    for group in groups(&differing, PAIRED_ROWS_MAX) {
-        suspects.extend(paired(range, &at_source, &group).await?);
-    }
-    let suspects = again::look(range, suspects).await?;
-    examined.counts = counts(&suspects);
-    Ok((examined, suspects))
+/// A range whose differences are found part by part, so that their number doesn't matter.
+pub(crate) struct Comparison<'a, 'b> {
+    range: &'a Range<'b>,
+    /// What was found so far, without a list.
+    pub examined: Examined,
+    like: Buckets,
+    parts: Vec<Part>,
 }
 
-/// Runs of buckets with at most about `most` rows of both ends together.
-fn groups(differing: &[(usize, u64)], most: u64) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+impl<'a, 'b> Comparison<'a, 'b> {
+    /// Folds both ends.
+    pub async fn begin(range: &'a Range<'b>) -> Result<Comparison<'a, 'b>> {
+        let mut comparison = Comparison {
+            range,
+            examined: Examined::default(),
+            like: Buckets::new(buckets_for(range.rows_estimate())),
+            parts: Vec::new(),
+        };
+        if let Some(same) = range.folded_by_servers().await? {
+            comparison.examined.at_source = same;
+            comparison.examined.at_target = same;
+            return Ok(comparison);
+        }
+        let fold = async |end: End| {
+            let mut buckets = comparison.like.clone();
+            range.hashes(end, |row| buckets.add(row)).await?;
+            Ok::<_, Error>(buckets)
+        };
+        let (at_source, at_target) = tokio::try_join!(fold(End::Source), fold(End::Target))?;
+        comparison.examined.at_source = at_source.digest();
+        comparison.examined.at_target = at_target.digest();
+        comparison.parts = parts(&at_source.differing(&at_target), PAIRED_ROWS_MAX);
+        // Taken from the end.
+        comparison.parts.reverse();
+        Ok(comparison)
+    }
+
+    /// The next rows that differ, looked at again; None = there are no more.
+    pub async fn next(&mut self) -> Result<Option<Vec<Suspect>>> {
+        let Some(part) = self.parts.pop() else {
+            return Ok(None);
+        };
+        let suspects = paired(self.range, &self.like, &part).await?;
+        let suspects = again::look(self.range, suspects).await?;
+        self.examined.counts.merge(&counts(&suspects));
+        Ok(Some(suspects))
+    }
+}
+
+/// Rows that are paired at a time: those of some buckets, or of one a slice by the key's hash.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    buckets: Vec<usize>,
+    slice: u64,
+    slices: u64,
+}
+
+/// Parts with at most about `most` rows of both ends together.
+fn parts(differing: &[(usize, u64)], most: u64) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
     let mut held = u64::MAX;
     for (place, rows) in differing {
-        match groups.last_mut() {
-            Some(group) if held.saturating_add(*rows) <= most => {
-                group.push(*place);
+        let slices = rows.div_ceil(most).max(1);
+        match parts.last_mut() {
+            Some(part) if held.saturating_add(*rows) <= most => {
+                part.buckets.push(*place);
                 held += rows;
             }
             _ => {
-                groups.push(vec![*place]);
-                held = *rows;
+                parts.extend((0..slices).map(|slice| Part {
+                    buckets: vec![*place],
+                    slice,
+                    slices,
+                }));
+                held = if slices > 1 { u64::MAX } else { *rows };
             }
         }
     }
-    groups
+    parts
 }
 
-/// Reads the rows of some buckets again and pairs them.
-async fn paired(range: &Range<'_>, like: &Buckets, group: &[usize]) -> Result<Vec<Suspect>> {
-    let wanted: std::collections::HashSet<usize> = group.iter().copied().collect();
+/// Reads the rows of a part again and pairs them.
+async fn paired(range: &Range<'_>, like: &Buckets, part: &Part) -> Result<Vec<Suspect>> {
+    let wanted: HashSet<usize> = part.buckets.iter().copied().collect();
     let collect = async |end: End| {
         let mut rows = Vec::new();
-        let keep = |row: common::verify::fold::Hashes| {
-            if wanted.contains(&like.place(row.key)) {
+        let keep = |row: Hashes| {
+            let here = row.key as u64 % part.slices == part.slice;
+            if here && wanted.contains(&like.place(row.key)) {
                 rows.push(row);
             }
         };
@@ -118,7 +150,7 @@ async fn paired(range: &Range<'_>, like: &Buckets, group: &[usize]) -> Result<Ve
 }
 
 /// Tells of some of the rows: their keys, columns and values.
-async fn list(range: &Range<'_>, suspects: &[Suspect]) -> Result<Vec<Difference>> {
+pub(crate) async fn list(range: &Range<'_>, suspects: &[Suspect]) -> Result<Vec<Difference>> {
     if suspects.is_empty() {
         return Ok(Vec::new());
     }
@@ -135,13 +167,25 @@ async fn list(range: &Range<'_>, suspects: &[Suspect]) -> Result<Vec<Difference>
 
 #[cfg(test)]
 mod tests {
-    use super::groups;
+    use super::{Part, parts};
 
     #[test]
-    fn groups_hold_a_bounded_number_of_rows() {
-        let differing = [(1, 40), (2, 50), (5, 20), (7, 500), (9, 1)];
-        let expected: Vec<Vec<usize>> = vec![vec![1, 2], vec![5], vec![7], vec![9]];
-        assert_eq!(groups(&differing, 100), expected);
-        assert!(groups(&[], 100).is_empty());
+    fn parts_hold_a_bounded_number_of_rows() {
+        let differing = [(1, 40), (2, 50), (5, 20), (7, 250), (9, 1)];
+        let of = |buckets: &[usize], slice, slices| Part {
+            buckets: buckets.to_vec(),
+            slice,
+            slices,
+        };
+        let expected = vec![
+            of(&[1, 2], 0, 1),
+            of(&[5], 0, 1),
+            of(&[7], 0, 3),
+            of(&[7], 1, 3),
+            of(&[7], 2, 3),
+            of(&[9], 0, 1),
+        ];
+        assert_eq!(parts(&differing, 100), expected);
+        assert!(parts(&[], 100).is_empty());
     }
 }

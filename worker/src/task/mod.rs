@@ -174,7 +174,7 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
         } => verify::run(ctx, table, at_source).boxed().await,
         TaskKind::Compare { table, at } => compare::run(ctx, table, at).boxed().await,
         TaskKind::Examine { spec, pace, .. } => examine::run(ctx, spec, pace).boxed().await,
-        TaskKind::Repair { spec, .. } => repair::run(ctx, spec).boxed().await,
+        TaskKind::Repair { range, spec } => repair::run(ctx, range, spec).boxed().await,
         TaskKind::Resolve {
             units,
             drop_bookkeeping,
@@ -240,6 +240,11 @@ impl TaskContext {
         Ok(without_bounds(table))
     }
 
+    /// Says whether the lease is still ours, see [`connector::Current`].
+    fn current(&self) -> connector::Current {
+        self.shared.fresh.of(self.word.clone())
+    }
+
     /// T of this unit, if it is a partition.
     pub fn txn(&self) -> Result<TxnId> {
         match self.lease.unit {
@@ -276,7 +281,7 @@ impl TaskContext {
             spec: self.job.spec.clone(),
             tables: plan.tables.iter().map(without_bounds).collect(),
             objects,
-            current: self.shared.fresh.of(self.word.clone()),
+            current: self.current(),
         };
         self.target()?.define(work).await?;
         Ok(TaskResult::Done)

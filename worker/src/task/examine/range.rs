@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::code::Code;
 use common::digest::Digest;
 use common::fault::Fault;
 use common::job::Purpose;
@@ -14,7 +15,7 @@ use common::verify::fold::{Folder, Hashes};
 use common::verify::pair::{self, Shown, Suspect};
 use tokio::time::{Instant, sleep_until};
 
-use crate::connector::{ReadRequest, Result, SourceReader};
+use crate::connector::{Error, ReadRequest, Result, SourceReader};
 use crate::faults;
 use crate::meter::Wait;
 use crate::metrics::Side;
@@ -64,7 +65,8 @@ impl<'a> Range<'a> {
     /// About how many rows an end has.
     pub fn rows_estimate(&self) -> u64 {
         match self.ranges.is_empty() {
-            true => self.table.source.rows_estimate.max(1_024),
+            // A whole table may have any number: the estimate may be old, or none.
+            true => u64::MAX,
             // A range is some megabytes.
             false => 256 << 10,
         }
@@ -112,6 +114,7 @@ impl<'a> Range<'a> {
         let mut reader = self.ctx.meter.timed(wait, self.open(end)).await?;
         let (began, mut seen) = (Instant::now(), 0);
         while let Some(batch) = self.ctx.meter.timed(wait, reader.next()).await? {
+            self.check_width(&batch)?;
             let (rows, bytes) = (batch.rows() as u64, batch.bytes() as u64);
             visit(&batch);
             seen += rows;
@@ -121,9 +124,10 @@ impl<'a> Range<'a> {
             self.ctx.shared.metrics.add_rows(Side::Read, rows, bytes);
             faults::point(Fault::VerifyMidway).await?;
             if let Some(pace) = self.pace {
-                // Each end has half.
-                let due = seen as f64 * 2.0 / pace.max(1) as f64;
-                sleep_until(began + Duration::from_secs_f64(due.min(86_400.0))).await;
+                // Each end has half. A server waits for a reader some 60 s.
+                let due = Duration::from_secs_f64(seen as f64 * 2.0 / pace.max(1) as f64);
+                let latest = Instant::now() + Duration::from_secs(20);
+                sleep_until((began + due).min(latest)).await;
             }
         }
         Ok(())
@@ -134,6 +138,17 @@ impl<'a> Range<'a> {
         let mut folder = self.folder();
         self.batches(end, |batch| folder.each(batch, |row, _| visit(row)))
             .await
+    }
+
+    /// A reader and the plan that don't agree would shift every cell.
+    fn check_width(&self, batch: &RowBatch) -> Result<()> {
+        let columns = self.table.rows().copied_columns().count();
+        if batch.columns() == columns {
+            return Ok(());
+        }
+        let found = batch.columns();
+        let what = format!("a reader yields {found} columns where the plan has {columns}");
+        Err(Error::permanent(Code::Internal, what))
     }
 
     /// One row of each suspect's key at one end, those that are there: of several, one that has no
