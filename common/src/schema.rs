@@ -117,6 +117,16 @@ pub struct Column {
     pub comment: String,
 }
 
+/// The comment of the column that stands for a SQLite rowid no column of the table stands for.
+pub const HIDDEN_ROWID: &str = "the row's own number";
+
+impl Column {
+    /// Whether the column is none of the table's own, but SQLite's number of the row.
+    pub fn is_hidden_rowid(&self) -> bool {
+        self.comment == HIDDEN_ROWID
+    }
+}
+
 /// A generated column's expression.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generated {

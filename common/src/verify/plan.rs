@@ -130,7 +130,9 @@ fn as_there(
                 planned.name
             ));
         }
-        let compared = is_key || wanted.has(&table.source, column_of_rows);
+        // Where rows have no key, their numbers mean nothing: they are a multiset.
+        let compared =
+            is_key || (wanted.has(&table.source, column_of_rows) && !planned.is_hidden_rowid());
         pairs.push(there.filter(|_| compared).cloned());
     }
     let all = pairs.iter().all(Option::is_some);

@@ -13,12 +13,9 @@ use super::session::{Session, args, quote};
 use super::survey::survey;
 use crate::connector::Result;
 
-/// Marks the column that stands for a rowid no column of the table stands for.
-const HIDDEN_ROWID: &str = "the row's own number";
-
 /// Whether the column is none of the table's own, but its rowid.
 pub fn is_hidden_rowid(column: &Column) -> bool {
-    column.comment == HIDDEN_ROWID
+    column.is_hidden_rowid()
 }
 
 /// Fits the tables that the job chooses. Returns what there is to say.
@@ -107,7 +104,7 @@ fn rowid_column(name: String) -> Column {
         charset: None,
         collation: None,
         generated: None,
-        comment: HIDDEN_ROWID.to_owned(),
+        comment: common::schema::HIDDEN_ROWID.to_owned(),
     }
 }
 
