@@ -2,6 +2,7 @@
 //! function per task, and the connectors. Runs in its own process (`sterna worker`) or in that of
 //! `sterna clone`; signals are the caller's business, and so is the log's subscriber.
 
+pub mod checks;
 pub mod connector;
 mod context;
 mod dial;

@@ -43,12 +43,12 @@ fn compare(
         names.any(|known| same_name(engine, known, name))
     };
     for column in &table.columns {
-        if !has(other, &column.name) {
+        if !has(other, &column.name) && !column.is_hidden_rowid() {
             found.push(missing(table, "column", &column.name, &column.native_type));
         }
     }
     for column in &other.columns {
-        if !has(table, &column.name) {
+        if !has(table, &column.name) && !column.is_hidden_rowid() {
             let mut extra = missing(table, "column", &column.name, "");
             extra.expected = None;
             extra.found = Some(column.native_type.clone());
