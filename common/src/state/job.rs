@@ -15,7 +15,7 @@ use crate::id::{JobUid, Millis, PartitionNo, TableNo, TaskNo, WorkerId};
 use crate::job::JobSpec;
 use crate::plan::{Loaded, PartitionSpec, Plan};
 use crate::schema::{Catalog, SourceMark};
-use crate::state::Intent;
+use crate::state::{Intent, Task, TaskStage};
 use crate::task::TaskKind;
 use crate::verify::{DifferingRange, TableVerdict};
 
@@ -195,35 +195,6 @@ impl Stage {
             Stage::Waiting | Stage::Committed { .. } => None,
         }
     }
-}
-
-/// A task and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    pub kind: TaskKind,
-    pub epoch: Epoch,
-    pub attempts: u16,
-    pub stage: TaskStage,
-    /// When it was last given out.
-    #[serde(default)]
-    pub assigned_at: Millis,
-    /// Why it is tried again, as long as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_failure: Option<Failure>,
-}
-
-/// Set and left by `apply` alone, durable in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TaskStage {
-    Waiting {
-        not_before: Millis,
-    },
-    Leased {
-        worker: WorkerId,
-    },
-    Done,
-    /// Made pointless by the job's end.
-    Dropped,
 }
 
 /// What was copied of one table.

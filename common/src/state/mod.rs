@@ -26,9 +26,8 @@ mod worker;
 pub use check::Violation;
 pub use command::{Applied, Command, Decision, Entry, Intent, Rejected, WorkerHello};
 pub use event::{Event, EventKind};
-pub use job::{
-    Decided, Ending, Job, Partition, Phase, SourceProof, Stage, TableTotals, Task, TaskStage,
-};
+pub use job::{Decided, Ending, Job, Partition, Phase, SourceProof, Stage, TableTotals};
+pub use tasks::{Task, TaskStage};
 pub use worker::Worker;
 
 /// Everything the cluster agrees on.

@@ -1,11 +1,43 @@
 //! The tasks of a job's phases: which are added, and whether a phase's are done.
 
+use serde::{Deserialize, Serialize};
+
+use crate::code::Failure;
 use crate::epoch::Epoch;
-use crate::id::{Millis, TableNo};
+use crate::id::{Millis, TableNo, WorkerId};
 use crate::job::{TargetMode, VerifyMode};
 use crate::schema::ObjectStage;
-use crate::state::{Job, Phase, Task, TaskStage};
+use crate::state::{Job, Phase};
 use crate::task::TaskKind;
+
+/// A task and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub kind: TaskKind,
+    pub epoch: Epoch,
+    pub attempts: u16,
+    pub stage: TaskStage,
+    /// When it was last given out.
+    #[serde(default)]
+    pub assigned_at: Millis,
+    /// Why it is tried again, as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// Set and left by `apply` alone, durable in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskStage {
+    Waiting {
+        not_before: Millis,
+    },
+    Leased {
+        worker: WorkerId,
+    },
+    Done,
+    /// Made pointless by the job's end.
+    Dropped,
+}
 
 impl Job {
     pub(super) fn add_task(&mut self, kind: TaskKind) {

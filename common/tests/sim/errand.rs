@@ -159,9 +159,7 @@ impl Errand {
                 TaskResult::Done
             }
             TaskKind::Compare { .. } => TaskResult::Compared(equal()),
-            TaskKind::Examine { .. } | TaskKind::Repair { .. } => {
-                unreachable!("the scenes' jobs are migrations")
-            }
+            kind @ (TaskKind::Examine { .. } | TaskKind::Repair { .. }) => unreachable!("{kind:?}"),
             TaskKind::Inspect { .. } => {
                 TaskResult::Inspected(Box::new(scene::catalog(wire.target.dialect)))
             }
