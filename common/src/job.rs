@@ -242,6 +242,10 @@ impl JobSpec {
                 }
             }
         }
+        if !self.purpose.is_migration() && self.from.is_some() {
+            let message = "a job that compares or repairs follows nothing";
+            add("follow.from", message.to_owned());
+        }
         if self.from.is_some() && self.follow != FollowMode::Live {
             let message = "a position to follow from needs mode = \"live\"";
             add("follow.from", message.to_owned());

@@ -16,7 +16,6 @@ use crate::job::JobSpec;
 use crate::plan::{Loaded, PartitionSpec, Plan};
 use crate::schema::{Catalog, SourceMark};
 use crate::state::{Intent, Task, TaskStage};
-use crate::task::TaskKind;
 use crate::verify::{DifferingRange, TableVerdict};
 
 /// Where a job stands. Set by `apply` alone, durable in the log.

@@ -58,10 +58,14 @@ impl Job {
             Purpose::Migrate => Vec::new(),
             Purpose::Verify(options) => {
                 let share = options.sample_permille.unwrap_or(ALL_PERMILLE);
+                let seed = xxhash_rust::xxh3::xxh3_64(self.uid.0.as_bytes());
+                let mut tables = BTreeSet::new();
                 let drawn = |range: &u32| {
-                    let seed = xxhash_rust::xxh3::xxh3_64(self.uid.0.as_bytes());
                     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&range.to_le_bytes(), seed);
-                    hash % u64::from(ALL_PERMILLE) < u64::from(share)
+                    let by_chance = hash % u64::from(ALL_PERMILLE) < u64::from(share);
+                    // Of each table one at least: a sample of nothing would be equal.
+                    let first = tables.insert(self.table_of(PartitionNo(*range)));
+                    first || by_chance
                 };
                 (0..self.index.layout.len() as u32).filter(drawn).collect()
             }

@@ -2,7 +2,7 @@
 //! the target instead of those that would be made there.
 
 use crate::change::FollowMode;
-use crate::code::Failure;
+use crate::code::{Code, Failure};
 use crate::fidelity::{Acceptance, Loss};
 use crate::job::{JobSpec, Purpose, VerifyMode};
 use crate::mapping;
@@ -10,7 +10,7 @@ use crate::partition::Split;
 use crate::plan::{self, Plan, TablePlan};
 use crate::rules::ColumnRule;
 use crate::schema::{CanonicalType, Catalog, CellForm, Column, Engine, TableSchema, There};
-use crate::verify::{VerifyOptions, schema};
+use crate::verify::{SchemaDifference, VerifyOptions, schema};
 
 /// Makes the plan, or says what is in its way: only what makes a comparison meaningless, such as a
 /// rule that fits no column.
@@ -32,6 +32,7 @@ pub fn plan(mut catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Resu
         _ => VerifyOptions::default(),
     };
     let wanted = Wanted::new(&options);
+    wanted.check(&options, &plan.tables)?;
     let mut tables = Vec::new();
     for table in std::mem::take(&mut plan.tables) {
         let name = table.source.full_name();
@@ -40,7 +41,14 @@ pub fn plan(mut catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Resu
         };
         match as_there(table, found, &wanted, ends) {
             Ok(table) => tables.push(table),
-            Err(why) => plan.notes.push(format!("{name}: not compared: {why}")),
+            // Never equal by not being looked at.
+            Err(why) => plan.schema_differences.push(SchemaDifference {
+                object: name.clone(),
+                kind: "table".to_owned(),
+                name,
+                expected: Some("a table whose rows can be compared".to_owned()),
+                found: Some(format!("not compared: {why}")),
+            }),
         }
     }
     plan.tables = tables;
@@ -80,6 +88,29 @@ impl Wanted {
         let globs = options.columns.iter();
         let globs = globs.filter_map(|glob| globset::Glob::new(glob).ok());
         Wanted(globs.map(|glob| glob.compile_matcher()).collect())
+    }
+
+    /// A pattern that matches nothing would make a comparison of nothing.
+    fn check(&self, options: &VerifyOptions, tables: &[TablePlan]) -> Result<(), Failure> {
+        let matched = |glob: &globset::GlobMatcher| {
+            tables.iter().any(|table| {
+                let name = table.source.full_name();
+                let mut columns = table.rows().copied_columns();
+                columns.any(|column| glob.is_match(format!("{name}.{}", column.name)))
+            })
+        };
+        let globs = self.0.iter().zip(&options.columns);
+        let unmatched: Vec<&str> = globs
+            .filter(|(glob, _)| !matched(glob))
+            .map(|(_, text)| text.as_str())
+            .collect();
+        match unmatched.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = format!("no column of the source matches {}", unmatched.join(", "));
+                Err(Failure::new(Code::NoTableMatches, what))
+            }
+        }
     }
 
     fn has(&self, table: &TableSchema, column: &str) -> bool {
@@ -133,6 +164,12 @@ fn as_there(
         // Where rows have no key, their numbers mean nothing: they are a multiset.
         let compared =
             is_key || (wanted.has(&table.source, column_of_rows) && !planned.is_hidden_rowid());
+        if compared && column(found, &planned.name, ends.engine).is_some() && there.is_none() {
+            return Err(format!(
+                "its column {} is generated at the target",
+                planned.name
+            ));
+        }
         pairs.push(there.filter(|_| compared).cloned());
     }
     let all = pairs.iter().all(Option::is_some);
@@ -161,7 +198,9 @@ fn as_there(
         let of = expected
             .iter()
             .find(|planned| planned.name.eq_ignore_ascii_case(&column.name));
-        of.is_some_and(|planned| planned.native_type == column.native_type)
+        of.is_some_and(|planned| {
+            planned.native_type == column.native_type && planned.charset == column.charset
+        })
     };
     if !there.iter().all(planned) {
         table.form = CellForm::Canonical;
