@@ -140,14 +140,23 @@ struct ShownCell {
 }
 
 impl Shown {
-    /// `cells` are a row of `folder`'s, `rows` its columns.
-    pub fn of(folder: &Folder, rows: &TableSchema, cells: &[Option<&[u8]>]) -> Shown {
+    /// `cells` are a row of `folder`'s, `rows` its columns; `classed`: each begins with SQLite's
+    /// storage class.
+    pub fn of(
+        folder: &Folder,
+        rows: &TableSchema,
+        cells: &[Option<&[u8]>],
+        classed: bool,
+    ) -> Shown {
         let columns = rows.copied_columns().enumerate();
         let shown = columns.zip(cells).map(|((at, column), cell)| {
             cell.map(|cell| ShownCell {
                 canonical: xxhash_rust::xxh3::xxh3_128(&folder.canonical(at, cell)),
                 raw: xxhash_rust::xxh3::xxh3_128(cell),
-                text: text_of(&column.canonical, cell),
+                text: match classed {
+                    true => text_of(&CanonicalType::Any, cell),
+                    false => text_of(&column.canonical, cell),
+                },
             })
         });
         Shown {
@@ -343,7 +352,7 @@ pub mod tests {
     #[test]
     fn a_difference_names_the_column_and_both_values() {
         let (rows, folder) = (table(), folder(true));
-        let shown = |cells: [Option<&[u8]>; 2]| Shown::of(&folder, &rows, &cells);
+        let shown = |cells: [Option<&[u8]>; 2]| Shown::of(&folder, &rows, &cells, false);
         let (one, two) = (
             shown([Some(b"7"), Some(b"old")]),
             shown([Some(b"7"), Some(b"\x00\x01")]),

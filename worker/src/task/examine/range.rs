@@ -156,11 +156,13 @@ impl<'a> Range<'a> {
     pub async fn shown(&self, end: End, suspects: &[Suspect]) -> Result<BTreeMap<u128, Shown>> {
         let wanted: BTreeSet<u128> = suspects.iter().map(|suspect| suspect.key).collect();
         let (mut folder, teller) = (self.folder(), self.folder());
+        let lite = self.ctx.job.spec.source.engine() == Some(Engine::Sqlite);
+        let classed = lite && self.table.form == CellForm::Native;
         let mut found = BTreeMap::new();
         self.batches(end, |batch| {
             folder.each(batch, |row, cells| {
                 if wanted.contains(&row.key) {
-                    let shown = || Shown::of(&teller, self.table.rows(), cells);
+                    let shown = || Shown::of(&teller, self.table.rows(), cells, classed);
                     found.entry(row.key).or_insert_with(shown);
                 }
             });
