@@ -144,54 +144,14 @@ fn as_there(
     wanted: &Wanted,
     ends: Ends,
 ) -> Result<TablePlan, String> {
-    let key = table.change_key();
     let expected: Vec<Column> = table.target.copied_columns().cloned().collect();
-    let rows: Vec<String> = table
-        .rows()
-        .copied_columns()
-        .map(|c| c.name.clone())
-        .collect();
-    let mut pairs: Vec<Option<Column>> = Vec::new();
-    for (column_of_rows, planned) in rows.iter().zip(&expected) {
-        let is_key = key.contains(column_of_rows);
-        let there = column(found, &planned.name, ends.engine).filter(|c| c.generated.is_none());
-        if is_key && there.is_none() {
-            return Err(format!(
-                "its key column {} is not at the target",
-                planned.name
-            ));
-        }
-        // Where rows have no key, their numbers mean nothing: they are a multiset.
-        let compared =
-            is_key || (wanted.has(&table.source, column_of_rows) && !planned.is_hidden_rowid());
-        if compared && column(found, &planned.name, ends.engine).is_some() && there.is_none() {
-            return Err(format!(
-                "its column {} is generated at the target",
-                planned.name
-            ));
-        }
-        pairs.push(there.filter(|_| compared).cloned());
+    let pairs = paired_columns(&table, &expected, found, wanted, ends)?;
+    if pairs.iter().any(Option::is_none) {
+        without_unpaired(&mut table, &pairs)?;
     }
-    let all = pairs.iter().all(Option::is_some);
-    if !all {
-        if table.rule.is_some() {
-            let missing = rows.iter().zip(&pairs).filter(|(_, pair)| pair.is_none());
-            let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
-            return Err(format!(
-                "it has a rule, and no column {}",
-                missing.join(", ")
-            ));
-        }
-        let gone = |name: &str| {
-            let place = rows.iter().position(|row| row == name);
-            place.is_some_and(|place| pairs[place].is_none())
-        };
-        table.source.columns.retain(|column| !gone(&column.name));
-        let mut kept = pairs.iter().map(Option::is_some);
-        table.columns.retain(|_| kept.next().unwrap_or(true));
-    }
+    let had_columns = !pairs.is_empty();
     let there: Vec<Column> = pairs.into_iter().flatten().collect();
-    if there.is_empty() && !rows.is_empty() {
+    if there.is_empty() && had_columns {
         return Err("no column of it is at the target".to_owned());
     }
     let planned = |column: &Column| {
@@ -213,6 +173,60 @@ fn as_there(
         ..found.clone()
     };
     Ok(table)
+}
+
+/// For each column of the rows: the one of the target it is compared with, none where it is not
+/// there or not wanted.
+fn paired_columns(
+    table: &TablePlan,
+    expected: &[Column],
+    found: &TableSchema,
+    wanted: &Wanted,
+    ends: Ends,
+) -> Result<Vec<Option<Column>>, String> {
+    let key = table.change_key();
+    let mut pairs = Vec::new();
+    for (column_of_rows, planned) in table.rows().copied_columns().zip(expected) {
+        let name = &column_of_rows.name;
+        let is_key = key.contains(name);
+        let at_target = column(found, &planned.name, ends.engine);
+        let there = at_target.filter(|c| c.generated.is_none());
+        if is_key && there.is_none() {
+            return Err(format!(
+                "its key column {} is not at the target",
+                planned.name
+            ));
+        }
+        // Where rows have no key, their numbers mean nothing: they are a multiset.
+        let compared = is_key || (wanted.has(&table.source, name) && !planned.is_hidden_rowid());
+        if compared && at_target.is_some() && there.is_none() {
+            return Err(format!(
+                "its column {} is generated at the target",
+                planned.name
+            ));
+        }
+        pairs.push(there.filter(|_| compared).cloned());
+    }
+    Ok(pairs)
+}
+
+/// Leaves out the columns without a pair. A rule makes its rows of all its columns.
+fn without_unpaired(table: &mut TablePlan, pairs: &[Option<Column>]) -> Result<(), String> {
+    let columns = table.rows().copied_columns().zip(pairs);
+    let gone: Vec<String> = columns
+        .filter(|(_, pair)| pair.is_none())
+        .map(|(column, _)| column.name.clone())
+        .collect();
+    if table.rule.is_some() {
+        return Err(format!("it has a rule, and no column {}", gone.join(", ")));
+    }
+    table
+        .source
+        .columns
+        .retain(|column| !gone.contains(&column.name));
+    let mut kept = pairs.iter().map(Option::is_some);
+    table.columns.retain(|_| kept.next().unwrap_or(true));
+    Ok(())
 }
 
 /// Whether a key range holds the same rows at both ends: only then is a table compared in parts.
