@@ -15,6 +15,7 @@ mod harness;
 mod memory;
 mod pairs;
 mod plan;
+mod prove;
 mod quoting;
 mod random;
 mod replaced;
