@@ -5,6 +5,7 @@
 use crate::harness::dumps::{self, Allowed};
 use crate::harness::lab::{Database, Kind, Lab, mysql_exec};
 use crate::harness::oracle::values;
+use crate::prove::ask;
 
 const MYSQL: &str = include_str!("torture/mysql_torture.sql");
 const POSTGRES: &str = include_str!("torture/pg_torture.sql");
@@ -58,6 +59,7 @@ async fn same_engine(from: Kind, to: Kind, allowed: &[Allowed], args: &[&str]) {
     let source = source(&lab, from).await;
     let target = lab.database(to, "copy").await;
     lab.copy(&source, &target, args).await;
+    ask::assert_equal(&lab, &source, &target, args).await;
     values::assert_same(&source, &target, &[]).await;
     dumps::assert_same(&source, &target, allowed).await;
 }
@@ -96,6 +98,7 @@ async fn hostile_name(kind: Kind) {
     };
     let target = lab.database(kind, "copy").await;
     lab.copy(&hostile, &target, &[]).await;
+    ask::assert_equal(&lab, &hostile, &target, &[]).await;
     values::assert_same(&hostile, &target, &[]).await;
     dumps::assert_same(&hostile, &target, &[]).await;
     // And as a target: into a new database of that name.

@@ -3,6 +3,7 @@
 
 use crate::harness::lab::{Database, Kind, Lab};
 use crate::harness::oracle::values::{self, View};
+use crate::prove::ask;
 use crate::torture;
 
 use Kind::{Mariadb, Mysql9, Postgres, Sqlite};
@@ -122,6 +123,7 @@ async fn representable(from: Kind, to: Kind) {
         .flat_map(|glob| ["-x", glob.as_str()])
         .collect();
     lab.copy(&source, &target, &args).await;
+    ask::assert_equal(&lab, &source, &target, &args).await;
     values::assert_same(&source, &target, &out).await;
 }
 

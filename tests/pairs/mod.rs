@@ -7,6 +7,7 @@ mod hostile;
 
 use crate::harness::lab::{Kind, Lab};
 use crate::harness::oracle::values::{self, View};
+use crate::prove::ask;
 
 use Kind::{Mariadb, Mysql9, Postgres, Sqlite};
 
@@ -31,6 +32,7 @@ async fn there_and_back(a: Kind, b: Kind) {
         );
     }
     lab.copy(&start, &middle, &[]).await;
+    ask::assert_equal(&lab, &start, &middle, &[]).await;
     values::assert_same(&start, &middle, &[]).await;
     lab.copy(&middle, &end, &[]).await;
     let view = if a.same_engine(b) {

@@ -10,6 +10,7 @@ mod sqlite;
 use crate::harness::lab::{Database, Kind, Lab};
 use crate::harness::literal;
 use crate::harness::oracle::values::{self, View};
+use crate::prove::ask;
 use crate::random::{Random, Values};
 
 /// A column of the wide table.
@@ -95,6 +96,7 @@ async fn round_trip(from: Kind, to: Kind, before: &[&str], columns: &[&[Column]]
     fill(&source, &columns).await;
     let target = lab.database(to, "copy").await;
     lab.copy(&source, &target, &[]).await;
+    ask::assert_equal(&lab, &source, &target, &[]).await;
     values::assert_same(&source, &target, &[]).await;
     let back = lab.database(from, "back").await;
     lab.copy(&target, &back, &[]).await;
