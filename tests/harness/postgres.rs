@@ -22,6 +22,9 @@ const SETTINGS: &[&str] = &[
     "shared_buffers=64MB",
     "max_prepared_transactions=50",
     "wal_level=logical",
+    // A job that stopped keeps its slot: it may go on.
+    "max_replication_slots=100",
+    "max_wal_senders=30",
     "max_wal_size=2GB",
     "log_min_messages=warning",
 ];
