@@ -43,7 +43,7 @@ async fn compared_while_it_lives(from: Engine, to: Engine) {
         assert!(listed(&report).is_empty(), "{report:#}");
     }
     // Nobody touches this row of the workload's: its key is none of those it makes or changes.
-    let row = "INSERT INTO acct VALUES (-77, 1)";
+    let row = "INSERT INTO bulk (id, k, u) VALUES (-77, 1, 'quiet')";
     living.source.exec(&[row]).await;
     living.live_on(40).await;
     crate::harness::wait::until("the row to arrive", DONE, || async {
@@ -53,7 +53,7 @@ async fn compared_while_it_lives(from: Engine, to: Engine) {
     .await;
     living
         .target
-        .exec(&["UPDATE acct SET bal = 2 WHERE id = -77"])
+        .exec(&["UPDATE bulk SET k = 2 WHERE id = -77"])
         .await;
     let finished = verify(&living).await;
     assert_eq!(finished.code, 10, "{finished}");
@@ -63,7 +63,7 @@ async fn compared_while_it_lives(from: Engine, to: Engine) {
     assert_eq!(report["counts"]["different"], 1, "{report:#}");
     let column = &found[0]["columns"][0];
     assert_eq!(found[0]["key"][0]["value"], "-77", "{report:#}");
-    assert_eq!(column["column"], "bal", "{report:#}");
+    assert_eq!(column["column"], "k", "{report:#}");
     assert_eq!(
         (&column["source"], &column["target"]),
         (&"1".into(), &"2".into())
@@ -71,7 +71,7 @@ async fn compared_while_it_lives(from: Engine, to: Engine) {
     // Undone as it was done.
     living
         .target
-        .exec(&["UPDATE acct SET bal = 1 WHERE id = -77"])
+        .exec(&["UPDATE bulk SET k = 1 WHERE id = -77"])
         .await;
     living.settle().await;
     let finished = verify(&living).await;
@@ -85,7 +85,7 @@ async fn count(living: &Living) -> i64 {
         .await
         .expect("the target answers");
     let count = link
-        .numbers("SELECT count(*) FROM acct WHERE id = -77")
+        .numbers("SELECT count(*) FROM bulk WHERE id = -77")
         .await;
     link.close().await;
     count.expect("a number")[0][0]

@@ -5,10 +5,12 @@
 //! never xor: two equal rows would cancel out. Written apart from [`crate::digest`], so that one
 //! mistake doesn't both copy a row wrongly and call it equal; they share the canonical values.
 
+use std::borrow::Cow;
+
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::digest::Digest;
-use crate::schema::{CanonicalType, CellForm, TableSchema};
+use crate::schema::{CanonicalType, CellForm, Engine, TableSchema};
 use crate::value::{DigestColumn, RowBatch};
 
 /// Buckets of one range at most.
@@ -35,9 +37,76 @@ pub struct Hashes {
     pub raw: u128,
 }
 
+/// What a cell's bytes are, beyond their form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    Plain,
+    /// PostgreSQL's COPY: backslashes escape.
+    CopyText,
+    /// Each begins with SQLite's storage class.
+    Classed,
+}
+
+impl Words {
+    /// The words of `engine` in that form.
+    pub fn of(engine: Option<Engine>, form: CellForm) -> Words {
+        match (engine, form) {
+            (Some(Engine::Postgres), CellForm::Native) => Words::CopyText,
+            (Some(Engine::Sqlite), CellForm::Native) => Words::Classed,
+            _ => Words::Plain,
+        }
+    }
+
+    /// The value itself.
+    pub fn plain(self, cell: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Words::CopyText if cell.contains(&b'\\') => Cow::Owned(unescaped(cell)),
+            _ => Cow::Borrowed(cell),
+        }
+    }
+}
+
+/// Of what COPY wrote.
+fn unescaped(cell: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(cell.len());
+    let mut bytes = cell.iter();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'\\' => bytes.next().map_or(b'\\', |escaped| match escaped {
+                b'b' => 8,
+                b't' => b'\t',
+                b'n' => b'\n',
+                b'v' => 11,
+                b'f' => 12,
+                b'r' => b'\r',
+                other => *other,
+            }),
+            other => *other,
+        };
+        plain.push(byte);
+    }
+    plain
+}
+
+struct FoldedColumn {
+    digest: DigestColumn,
+    /// How a cell is read before it is made canonical.
+    words: Words,
+}
+
+impl FoldedColumn {
+    fn canonical<'a>(&self, cell: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.words.plain(cell) {
+            Cow::Borrowed(cell) => self.digest.canonical(cell),
+            Cow::Owned(cell) => Cow::Owned(self.digest.canonical(&cell).into_owned()),
+        }
+    }
+}
+
 /// Hashes the rows of one end of a table.
 pub struct Folder {
-    columns: Vec<DigestColumn>,
+    columns: Vec<FoldedColumn>,
+    words: Words,
     /// Places of the key's columns; empty = the row is its own key.
     key: Vec<usize>,
     /// Places of columns that can be stored in other words and mean the same.
@@ -50,7 +119,7 @@ pub struct Folder {
 impl Folder {
     /// `rows` is [`crate::plan::TablePlan::rows`], on whichever end they are read; `key` its
     /// change key.
-    pub fn new(rows: &TableSchema, form: CellForm, key: &[String]) -> Folder {
+    pub fn new(rows: &TableSchema, form: CellForm, words: Words, key: &[String]) -> Folder {
         let columns: Vec<_> = rows.copied_columns().collect();
         let place = |name: &String| columns.iter().position(|column| column.name == *name);
         let is_json = |at: &usize| columns[*at].canonical == CanonicalType::Json;
@@ -72,9 +141,14 @@ impl Folder {
             columns: { columns.iter() }
                 .map(|column| {
                     let json = column.canonical == CanonicalType::Json;
-                    DigestColumn::new(&column.canonical, form_of(json))
+                    FoldedColumn {
+                        digest: DigestColumn::new(&column.canonical, form_of(json)),
+                        // Only a document is looked into.
+                        words: if json { words } else { Words::Plain },
+                    }
                 })
                 .collect(),
+            words,
             worded,
             row: Vec::new(),
             key_buffer: Vec::new(),
@@ -179,8 +253,13 @@ impl Folder {
     }
 
     /// The canonical bytes of the cell in column `at`.
-    pub fn canonical<'a>(&self, at: usize, cell: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
+    pub fn canonical<'a>(&self, at: usize, cell: &'a [u8]) -> Cow<'a, [u8]> {
         self.columns[at].canonical(cell)
+    }
+
+    /// What the cells' bytes are.
+    pub fn words(&self) -> Words {
+        self.words
     }
 
     /// Places of the key's columns in a row.
@@ -277,6 +356,22 @@ mod tests {
             let cells: [Option<&[u8]>; 2] = [Some(b"key"), None];
             assert_eq!(folder.hashes(&cells), folder.hashes_of_long(&cells));
         }
+    }
+
+    #[test]
+    fn what_copy_escaped_is_read_as_it_was() {
+        let words = Words::of(Some(Engine::Postgres), CellForm::Native);
+        assert_eq!(&*words.plain(b"a\\tb\\\\c\\n"), b"a\tb\\c\n");
+        assert_eq!(&*words.plain(b"plain"), b"plain");
+        let column = FoldedColumn {
+            digest: DigestColumn::new(&CanonicalType::Json, CellForm::Canonical),
+            words,
+        };
+        let one = column
+            .canonical(br#"{"a": "x\\\\y\\n", "b": 1}"#)
+            .into_owned();
+        let two = column.canonical(br#"{"b":1,"a":"x\\\\y\\n"}"#);
+        assert_eq!(one, *two);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::VALUE_SHOWN_BYTES;
 use crate::schema::{CanonicalType, TableSchema};
-use crate::verify::fold::{Folder, Hashes};
+use crate::verify::fold::{Folder, Hashes, Words};
 use crate::verify::{Class, ColumnDifference, Counts, Difference};
 
 /// A row that isn't the same at both ends.
@@ -140,22 +140,17 @@ struct ShownCell {
 }
 
 impl Shown {
-    /// `cells` are a row of `folder`'s, `rows` its columns; `classed`: each begins with SQLite's
-    /// storage class.
-    pub fn of(
-        folder: &Folder,
-        rows: &TableSchema,
-        cells: &[Option<&[u8]>],
-        classed: bool,
-    ) -> Shown {
+    /// `cells` are a row of `folder`'s, `rows` its columns.
+    pub fn of(folder: &Folder, rows: &TableSchema, cells: &[Option<&[u8]>]) -> Shown {
         let columns = rows.copied_columns().enumerate();
         let shown = columns.zip(cells).map(|((at, column), cell)| {
             cell.map(|cell| ShownCell {
                 canonical: xxhash_rust::xxh3::xxh3_128(&folder.canonical(at, cell)),
                 raw: xxhash_rust::xxh3::xxh3_128(cell),
-                text: match classed {
-                    true => text_of(&CanonicalType::Any, cell),
-                    false => text_of(&column.canonical, cell),
+                text: match folder.words() {
+                    Words::Classed => text_of(&CanonicalType::Any, cell),
+                    Words::CopyText => text_of_copied(&column.canonical, cell),
+                    Words::Plain => text_of(&column.canonical, cell),
                 },
             })
         });
@@ -197,6 +192,23 @@ fn text_of(canonical: &CanonicalType, cell: &[u8]) -> String {
         shown.push_str(&format!("… ({} bytes)", cell.len()));
     }
     shown
+}
+
+/// A cell that COPY wrote: bytes are hexadecimal digits already.
+fn text_of_copied(canonical: &CanonicalType, cell: &[u8]) -> String {
+    let plain = Words::CopyText.plain(cell);
+    let is_hex = matches!(canonical, CanonicalType::Bytes { .. }) && plain.starts_with(b"\\x");
+    let text = CanonicalType::Text { max_chars: None };
+    match is_hex {
+        false => text_of(&text, &plain),
+        true => {
+            let digits = String::from_utf8_lossy(&plain[2..plain.len().min(VALUE_SHOWN_BYTES)]);
+            match plain.len() > VALUE_SHOWN_BYTES {
+                true => format!("0x{digits}… ({} bytes)", (plain.len() - 2) / 2),
+                false => format!("0x{digits}"),
+            }
+        }
+    }
 }
 
 /// A cell of SQLite behind its storage class.
@@ -296,7 +308,7 @@ pub mod tests {
 
     pub fn folder(keyed: bool) -> Folder {
         let key: Vec<String> = keyed.then(|| "k".to_owned()).into_iter().collect();
-        Folder::new(&table(), CellForm::Canonical, &key)
+        Folder::new(&table(), CellForm::Canonical, Words::Plain, &key)
     }
 
     pub fn batch(rows: &[[Option<&str>; 2]]) -> RowBatch {
@@ -352,7 +364,7 @@ pub mod tests {
     #[test]
     fn a_difference_names_the_column_and_both_values() {
         let (rows, folder) = (table(), folder(true));
-        let shown = |cells: [Option<&[u8]>; 2]| Shown::of(&folder, &rows, &cells, false);
+        let shown = |cells: [Option<&[u8]>; 2]| Shown::of(&folder, &rows, &cells);
         let (one, two) = (
             shown([Some(b"7"), Some(b"old")]),
             shown([Some(b"7"), Some(b"\x00\x01")]),

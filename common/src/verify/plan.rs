@@ -165,6 +165,7 @@ fn as_there(
     if !there.iter().all(planned) {
         table.form = CellForm::Canonical;
     }
+    by_rowid_s_name(&mut table);
     if !is_aligned(&table, &there, ends) {
         table.split = Split::Whole;
     }
@@ -227,6 +228,21 @@ fn without_unpaired(table: &mut TablePlan, pairs: &[Option<Column>]) -> Result<(
     let mut kept = pairs.iter().map(Option::is_some);
     table.columns.retain(|_| kept.next().unwrap_or(true));
     Ok(())
+}
+
+/// SQLite's tables are cut by `rowid`; where a column stands for it, the other end knows that one.
+fn by_rowid_s_name(table: &mut TablePlan) {
+    let [key] = table.source.primary_key.as_slice() else {
+        return;
+    };
+    let key = table.source.column(key);
+    let is_rowid = key.is_some_and(|key| key.native_type.eq_ignore_ascii_case("INTEGER"));
+    if let (true, Some(key), Split::Bucketed { columns, .. }) = (is_rowid, key, &mut table.split)
+        && let [column] = columns.as_mut_slice()
+        && table.source.column(column).is_none()
+    {
+        *column = key.name.clone();
+    }
 }
 
 /// Whether a key range holds the same rows at both ends: only then is a table compared in parts.

@@ -11,8 +11,9 @@ use common::plan::TablePlan;
 use common::schema::{CellForm, Engine, KeyBound, KeyRange};
 use common::value::RowBatch;
 use common::verify::Difference;
-use common::verify::fold::{Folder, Hashes};
+use common::verify::fold::{Folder, Hashes, Words};
 use common::verify::pair::{self, Shown, Suspect};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connector::{Error, ReadRequest, Result, SourceReader};
@@ -20,6 +21,11 @@ use crate::faults;
 use crate::meter::Wait;
 use crate::metrics::Side;
 use crate::task::{TaskContext, shaped};
+
+/// Rows of a table that are longer on average are read by one reader of the process at a time: a
+/// reader holds a row a few times over, and there are two ends and several slots.
+const LONG_ROW_BYTES: u64 = 1 << 20;
+static LONG_ROWS: Mutex<()> = Mutex::const_new(());
 
 /// Which end is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +65,8 @@ impl<'a> Range<'a> {
     }
 
     pub fn folder(&self) -> Folder {
-        Folder::new(self.table.rows(), self.table.form, &self.key)
+        let words = Words::of(self.ctx.job.spec.source.engine(), self.table.form);
+        Folder::new(self.table.rows(), self.table.form, words, &self.key)
     }
 
     /// About how many rows an end has.
@@ -70,6 +77,12 @@ impl<'a> Range<'a> {
             // A range is some megabytes.
             false => 256 << 10,
         }
+    }
+
+    /// Whether a row is so long that one at a time must be enough, by what the source estimates.
+    fn has_long_rows(&self) -> bool {
+        let source = &self.table.source;
+        source.bytes_estimate / source.rows_estimate.max(1) > LONG_ROW_BYTES
     }
 
     async fn open(&self, end: End) -> Result<Box<dyn SourceReader>> {
@@ -110,6 +123,10 @@ impl<'a> Range<'a> {
         let wait = match end {
             End::Source => Wait::Source,
             End::Target => Wait::Target,
+        };
+        let _turn = match self.has_long_rows() {
+            true => Some(LONG_ROWS.lock().await),
+            false => None,
         };
         let mut reader = self.ctx.meter.timed(wait, self.open(end)).await?;
         let (began, mut seen) = (Instant::now(), 0);
@@ -156,13 +173,11 @@ impl<'a> Range<'a> {
     pub async fn shown(&self, end: End, suspects: &[Suspect]) -> Result<BTreeMap<u128, Shown>> {
         let wanted: BTreeSet<u128> = suspects.iter().map(|suspect| suspect.key).collect();
         let (mut folder, teller) = (self.folder(), self.folder());
-        let lite = self.ctx.job.spec.source.engine() == Some(Engine::Sqlite);
-        let classed = lite && self.table.form == CellForm::Native;
         let mut found = BTreeMap::new();
         self.batches(end, |batch| {
             folder.each(batch, |row, cells| {
                 if wanted.contains(&row.key) {
-                    let shown = || Shown::of(&teller, self.table.rows(), cells, classed);
+                    let shown = || Shown::of(&teller, self.table.rows(), cells);
                     found.entry(row.key).or_insert_with(shown);
                 }
             });
