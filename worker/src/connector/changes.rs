@@ -104,9 +104,10 @@ pub struct ApplyWork {
 }
 
 impl ApplyWork {
-    /// The fence's number: of a later task, or of a later epoch of one task, it is higher.
+    /// The fence's number: of a later task, or of a later epoch of one task, it is higher. Beyond
+    /// 65,535 of either it stays, and what comes later is refused rather than let by.
     pub fn fence(&self) -> Epoch {
-        Epoch(self.task.0 << 16 | self.epoch.0 & 0xffff)
+        Epoch(self.task.0.min(0xffff) << 16 | self.epoch.0.min(0xffff))
     }
 
     /// The fence's unit; the same for all follow tasks of a job. Begins with `t`, as tasks do.
