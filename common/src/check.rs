@@ -26,6 +26,17 @@ pub enum End {
     Both,
 }
 
+impl End {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            End::Source => "source",
+            End::Target => "target",
+            End::Both => "both",
+        }
+    }
+}
+
 /// One check and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {

@@ -1,6 +1,6 @@
 //! `sterna check`: named checks of both ends, in this process. Changes nothing, keeps nothing.
 
-use common::check::{Check, End, Verdict};
+use common::check::{Check, Verdict};
 use common::code::{Code, Failure};
 use common::status::API_VERSION;
 use globset::GlobMatcher;
@@ -75,14 +75,6 @@ fn count(checks: &[Check], verdict: Verdict) -> usize {
         .count()
 }
 
-fn end(end: End) -> &'static str {
-    match end {
-        End::Source => "source",
-        End::Target => "target",
-        End::Both => "both",
-    }
-}
-
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
@@ -99,7 +91,7 @@ fn text(checks: &[Check]) -> String {
         .max()
         .unwrap_or(0);
     for check in checks {
-        let (of, said, name) = (end(check.end), word(check.verdict), &check.name);
+        let (of, said, name) = (check.end.word(), word(check.verdict), &check.name);
         text.push_str(&format!(
             "{said:<8} {of:<7} {name:<width$}  {}\n",
             check.found
@@ -137,7 +129,7 @@ fn page(checks: &[Check], source: &str, target: &str) -> String {
     let row = |check: &Check| {
         vec![
             Cell::Text(check.name.clone()),
-            Cell::Text(end(check.end).to_owned()),
+            Cell::Text(check.end.word().to_owned()),
             Cell::Text(word(check.verdict).to_owned()),
             Cell::Text(check.found.clone()),
             Cell::Text(check.means.clone()),
@@ -164,6 +156,8 @@ fn page(checks: &[Check], source: &str, target: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use common::check::End;
+
     use super::*;
 
     #[test]

@@ -2,13 +2,15 @@
 //! each connector has to say, and what only the two together show. Changes nothing.
 
 use common::check::{Check, End, Verdict};
-use common::code::Code;
+use common::code::{Code, Failure};
 use common::job::{JobSpec, TargetMode};
 use common::naming;
 use common::schema::{EndpointFacts, TableRef, TableSchema};
 
 use crate::connector::{self, CheckRequest, Connector, Error, Inspection, Occupied, Result, Role};
 use crate::secret::Secrets;
+
+mod pair;
 
 const NAMES_SHOWN_MAX: usize = 10;
 
@@ -41,7 +43,41 @@ pub async fn run(spec: &JobSpec, secrets: &Secrets) -> Vec<Check> {
     if let (Ok(target), Ok(from), Ok(to)) = (&target, &at_source, &at_target) {
         checks.push(target_empty(&**target, spec, &tables, (&from.facts, &to.facts)).await);
     }
+    if let (Ok(source), Ok(target), Ok(_), Ok(_)) = (&source, &target, &at_source, &at_target) {
+        checks.extend(of_pair(&**source, &**target, spec, &tables).await);
+    }
     checks
+}
+
+/// What a job asks first, of ends that it has inspected: everything but whether they answer and
+/// whether its tables are at the target, which it has found out already.
+pub async fn before_job(
+    (source, from): (&dyn Connector, &EndpointFacts),
+    (target, to): (&dyn Connector, &EndpointFacts),
+    spec: &JobSpec,
+    tables: &[TableSchema],
+) -> Vec<Check> {
+    let (mut checks, at_target, of_both) = tokio::join!(
+        source.check(request(spec, Role::Source, tables, Some(to.clone()))),
+        target.check(request(spec, Role::Target, tables, Some(from.clone()))),
+        of_pair(source, target, spec, tables),
+    );
+    checks.extend(at_target);
+    checks.extend(of_both);
+    checks
+}
+
+async fn of_pair(
+    source: &dyn Connector,
+    target: &dyn Connector,
+    spec: &JobSpec,
+    tables: &[TableSchema],
+) -> Vec<Check> {
+    let (clocks, space) = tokio::join!(
+        pair::clock_difference(source, target),
+        pair::space(target, &spec.target, tables)
+    );
+    [Some(clocks), space].into_iter().flatten().collect()
 }
 
 type Opened = Result<Box<dyn Connector>>;
@@ -181,6 +217,42 @@ async fn target_empty(
                 _ => "these tables are dropped and made again",
             })
         }
+    }
+}
+
+/// What stops a job; None = nothing. Whether the log can be followed is not decided here: the plan
+/// does, by what the job asks for.
+pub fn in_the_way(checks: &[Check]) -> Option<Failure> {
+    let of_job =
+        |check: &&Check| check.verdict == Verdict::Failed && check.code != Some(Code::LogUnusable);
+    let failed: Vec<&Check> = checks.iter().filter(of_job).collect();
+    let (first, others) = failed.split_first()?;
+    let alike = others.iter().all(|check| check.code == first.code);
+    let code = first.code.filter(|_| alike).unwrap_or(Code::CheckFailed);
+    let said = failed.iter().map(|check| {
+        let end = check.end.word();
+        format!("{} ({end}): {}", check.name, check.found)
+    });
+    let mut failure = Failure::new(code, said.collect::<Vec<_>>().join("; "));
+    failure.fixes = { failed.iter() }
+        .flat_map(|check| check.fixes.iter().cloned())
+        .collect();
+    Some(failure)
+}
+
+/// One line about what a user should know and can ask for.
+pub fn note(checks: &[Check]) -> Option<String> {
+    let warnings = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Warning);
+    let mut names: Vec<&str> = warnings.map(|check| check.name.as_str()).collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => None,
+        names => Some(format!(
+            "checks that warn: {}; `sterna check` says what of",
+            names.join(", ")
+        )),
     }
 }
 

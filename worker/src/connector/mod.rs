@@ -11,6 +11,7 @@ pub mod postgres;
 mod recovery;
 mod replaced;
 pub mod sqlite;
+mod within;
 
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Position, Secured};
@@ -161,6 +162,11 @@ pub trait Connector: Send + Sync {
         Vec::new()
     }
 
+    /// What surrounds the server, as far as it tells; the default is a database of this process.
+    async fn machine(&self) -> Result<Machine> {
+        Ok(Machine::default())
+    }
+
     /// The digest of the rows of `request` as this server folds them itself; comparable with that
     /// of another server of the same engine, and with nothing else. None = it can't, or not as
     /// strongly as [`common::digest::Digest`].
@@ -175,6 +181,15 @@ pub trait Connector: Send + Sync {
 
     /// Prepared transactions of ours that the server lists now, for `operator txn list` and tests.
     async fn prepared(&self) -> Result<Vec<TxnId>>;
+}
+
+/// See [`Connector::machine`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The server's clock in µs since 1970; None = it is this process's.
+    pub clock_us: Option<i64>,
+    /// Where its data is; None = it doesn't say so to this user.
+    pub directory: Option<String>,
 }
 
 /// What [`Connector::check`] is asked.

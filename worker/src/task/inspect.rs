@@ -2,6 +2,7 @@
 //! source's mark, and what stands in the job's way. Serves the task and [`crate::preview`].
 
 use common::change::FollowMode;
+use common::check::Check;
 use common::code::{Code, ErrorClass, Failure};
 use common::fault::Fault;
 use common::job::{JobSpec, Purpose, TargetMode};
@@ -14,6 +15,7 @@ use common::schema::{
 use common::task::TaskResult;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::checks;
 use crate::connector::{Connector, Error, Inspection, Occupied, Result, Role};
 use crate::faults;
 use crate::task::{TaskContext, shaped};
@@ -31,6 +33,14 @@ pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     if let Some(failure) = seen.in_the_way.take() {
         let class = ErrorClass::Permanent;
         return Err(Error { class, failure });
+    }
+    if !only_reads(spec) {
+        let checks = seen.checks(&*source, &*target, spec).await;
+        if let Some(failure) = checks::in_the_way(&checks) {
+            let class = ErrorClass::Permanent;
+            return Err(Error { class, failure });
+        }
+        seen.notes.extend(checks::note(&checks));
     }
     let catalog = seen.catalog(&*source, spec, slots).await?;
     Ok(TaskResult::Inspected(Box::new(catalog)))
@@ -132,6 +142,17 @@ fn both(mut first: Error, second: Error) -> Error {
 }
 
 impl Seen {
+    /// What `sterna check` would say of these ends and tables.
+    async fn checks(
+        &self,
+        source: &dyn Connector,
+        target: &dyn Connector,
+        spec: &JobSpec,
+    ) -> Vec<Check> {
+        let (from, to) = (&self.at_source.facts, &self.target);
+        checks::before_job((source, from), (target, to), spec, &self.tables).await
+    }
+
     /// What the plan is made from: the chosen tables with their cuts.
     pub async fn catalog(
         self,

@@ -17,7 +17,7 @@ use super::binlog::stream::Stream;
 use super::binlog::{facts, log, secure as securing};
 use super::session::{Host, Purpose};
 use crate::connector::{
-    ChangeStream, Error, FetchRequest, Origin, Result, Role, SecureWork, StreamRequest,
+    ChangeStream, Error, FetchRequest, Machine, Origin, Result, Role, SecureWork, StreamRequest,
 };
 
 pub async fn log_facts(host: &Host, tables: &[TableSchema]) -> Result<LogFacts> {
@@ -36,6 +36,17 @@ pub async fn log_end(host: &Host) -> Result<Position> {
     let mut session = host.open(Role::Source, Purpose::Read).await?;
     let status = log::status(&mut session).await?.ok_or_else(log::off)?;
     Ok(log::bare(&status.end))
+}
+
+pub async fn machine(host: &Host) -> Result<Machine> {
+    let mut session = host.open(Role::Source, Purpose::Read).await?;
+    let sql = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED), @@datadir";
+    let mut cells = session.row(sql).await?.unwrap_or_default().into_iter();
+    let clock = cells.next().flatten();
+    Ok(Machine {
+        clock_us: clock.and_then(|text| text.parse().ok()),
+        directory: cells.next().flatten(),
+    })
 }
 
 pub async fn log_state(host: &Host, _job: &JobUid, position: &Position) -> Result<LogState> {

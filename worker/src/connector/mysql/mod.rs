@@ -36,7 +36,8 @@ mod writer;
 mod xa;
 
 use crate::connector::{
-    ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
+    ApplyWork, ChangeStream, FetchRequest, Machine, Origin, SecureWork, StreamRequest,
+    TargetApplier,
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
@@ -136,6 +137,10 @@ impl Connector for Mysql {
 
     async fn log_end(&self) -> Result<Position> {
         follow::log_end(&self.host).await
+    }
+
+    async fn machine(&self) -> Result<Machine> {
+        follow::machine(&self.host).await
     }
 
     async fn log_state(&self, job: &JobUid, position: &Position) -> Result<LogState> {

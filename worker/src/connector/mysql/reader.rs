@@ -98,9 +98,9 @@ impl Reader {
         let Some(column) = self.columns.get(at) else {
             return Ok(());
         };
-        let place = format!("{}.{}", self.table, column.name);
+        let place = || format!("{}.{}", self.table, column.name);
         if bytes.len() > limits::CELL_BYTES_MAX {
-            let what = format!("{place} holds {} bytes", bytes.len());
+            let what = format!("{} holds {} bytes", place(), bytes.len());
             return Err(Error::permanent(Code::UnsupportedType, what));
         }
         if let Some(charset) = &column.converted_from
@@ -110,8 +110,9 @@ impl Reader {
             let raw = bytes.strip_suffix(b"\xFF").unwrap_or(bytes);
             hex(&raw[..raw.len().min(SHOWN_BYTES)], &mut shown);
             let what = format!(
-                "{place} holds a text that its character set {charset} has no conversion to \
-                 Unicode for: X'{shown}'"
+                "{} holds a text that its character set {charset} has no conversion to Unicode \
+                 for: X'{shown}'",
+                place()
             );
             return Err(Error::permanent(Code::NotRepresentable, what));
         }

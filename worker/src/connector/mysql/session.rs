@@ -11,10 +11,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, QueryResult, SslOpts, TextProtocol, Value};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
+
 use url::Url;
 
 use super::error::{Failed, classify};
 use crate::connector::percent::decode;
+use crate::connector::within::within;
 use crate::connector::{Error, Role};
 
 /// Zero and impossible dates that a source holds must be able to travel; NO_AUTO_VALUE_ON_ZERO
@@ -284,7 +286,7 @@ impl Session {
         let conn = self.conn()?;
         let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
         let mut result: QueryResult<'_, 'static, TextProtocol> = QueryResult::new(conn);
-        let row = timeout(deadline, result.next()).await;
+        let row = within(deadline, result.next()).await;
         let row = self.answered(row, "reading rows")?;
         self.streaming = row.is_some();
         Ok(row.map(mysql_async::Row::unwrap))

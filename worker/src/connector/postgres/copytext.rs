@@ -26,12 +26,15 @@ pub fn decode_row(table: &str, fields: &[Field], line: &[u8], batch: &mut RowBat
         batch.push_bare_row();
         return Ok(());
     }
-    let mut cells = line.split(|byte| *byte == b'\t');
+    let mut tabs = memchr::memchr_iter(b'\t', line).chain([line.len()]);
+    let mut start = 0;
     for field in fields {
-        let Some(cell) = cells.next() else {
+        let Some(end) = tabs.next() else {
             let what = format!("table {table}: a row of COPY has too few cells");
             return Err(Error::permanent(Code::Internal, what));
         };
+        let cell = &line[start..end];
+        start = end + 1;
         if cell == b"\\N" {
             batch.push_null();
             continue;
@@ -104,7 +107,7 @@ fn digit(byte: u8) -> Option<u8> {
 /// Undoes COPY's escapes.
 pub fn unescape(cell: &[u8], out: &mut Vec<u8>) {
     let mut rest = cell;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+    while let Some(at) = memchr::memchr(b'\\', rest) {
         out.extend_from_slice(&rest[..at]);
         let escaped = rest.get(at + 1).copied().unwrap_or(b'\\');
         out.push(match escaped {

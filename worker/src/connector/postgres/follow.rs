@@ -11,7 +11,7 @@ use super::quote::text;
 use super::session::{Host, Purpose};
 use super::stream::{self, catalog, facts, place, slot};
 use crate::connector::{
-    ChangeStream, Error, FetchRequest, Origin, Result, Role, SecureWork, StreamRequest,
+    ChangeStream, Error, FetchRequest, Machine, Origin, Result, Role, SecureWork, StreamRequest,
 };
 
 pub async fn log_facts(host: &Host, tables: &[TableSchema]) -> Result<LogFacts> {
@@ -47,6 +47,20 @@ pub async fn log_end(host: &Host) -> Result<Position> {
         end => end?,
     };
     Ok(place::position(place::answered(end)?))
+}
+
+pub async fn machine(host: &Host) -> Result<Machine> {
+    let mut session = host.open(Role::Source, Purpose::Read).await?;
+    // The directory is a secret to most users.
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text, CASE WHEN \
+               pg_has_role('pg_read_all_settings', 'MEMBER') THEN current_setting('data_directory') \
+               END";
+    let mut cells = session.row(sql).await?.unwrap_or_default().into_iter();
+    let clock = cells.next().flatten();
+    Ok(Machine {
+        clock_us: clock.and_then(|text| text.parse().ok()),
+        directory: cells.next().flatten(),
+    })
 }
 
 pub async fn log_state(host: &Host, job: &JobUid, position: &Position) -> Result<LogState> {

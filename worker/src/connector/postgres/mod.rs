@@ -41,7 +41,8 @@ mod types;
 mod writer;
 
 use crate::connector::{
-    ApplyWork, ChangeStream, FetchRequest, Origin, SecureWork, StreamRequest, TargetApplier,
+    ApplyWork, ChangeStream, FetchRequest, Machine, Origin, SecureWork, StreamRequest,
+    TargetApplier,
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
@@ -142,6 +143,10 @@ impl Connector for Postgres {
 
     async fn log_end(&self) -> Result<Position> {
         follow::log_end(&self.host).await
+    }
+
+    async fn machine(&self) -> Result<Machine> {
+        follow::machine(&self.host).await
     }
 
     async fn log_state(&self, job: &JobUid, position: &Position) -> Result<LogState> {

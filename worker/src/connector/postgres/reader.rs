@@ -132,7 +132,7 @@ async fn pump(mut session: Session, work: Work, full: mpsc::Sender<RowBatch>) ->
         let mut pieces = session.copy_out(sql).await.map_err(named)?;
         while let Some(piece) = pieces.next().await.map_err(named)? {
             let mut rest: &[u8] = &piece;
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            while let Some(end) = memchr::memchr(b'\n', rest) {
                 let (line, after) = (&rest[..end], &rest[end + 1..]);
                 if carried.is_empty() {
                     decode_row(&work.table, &work.fields, line, &mut batch)?;

@@ -21,6 +21,7 @@ use super::error::{Failed, classify};
 use super::quote::{ident, text};
 use super::types::VALUES_PINNED;
 use crate::connector::percent::decode;
+use crate::connector::within::within;
 use crate::connector::{Error, Role};
 
 /// A row of a short answer: each cell's text, None = NULL.
@@ -451,7 +452,7 @@ impl Pieces<'_> {
     /// None = the end, and the session is free again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
         let deadline = Duration::from_millis(limits::TRANSFER_DEADLINE_MS);
-        match timeout(deadline, self.stream.next()).await {
+        match within(deadline, self.stream.next()).await {
             Err(_) => Err(Failed::late(&self.name, "read rows")),
             Ok(Some(Ok(piece))) => Ok(Some(piece)),
             Ok(Some(Err(error))) => Err(classify(&error, &self.name, self.role)),
