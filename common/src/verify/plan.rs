@@ -21,6 +21,8 @@ pub fn plan(mut catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Resu
     plan.schema_differences =
         schema::differences(&plan.source, &plan.target, &expected, &plan.objects, &there);
     plan.objects.clear();
+    // They say what a copy leaves behind.
+    plan.notes.clear();
     let alike = plan.source.engine == plan.target.engine
         && !mapping::other_flavour(&plan.source, &plan.target);
     let ends = Ends {

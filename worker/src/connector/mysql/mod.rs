@@ -20,6 +20,7 @@ mod define;
 mod definition;
 mod error;
 mod fence;
+mod fold;
 mod follow;
 mod guard;
 mod infile;
@@ -41,6 +42,7 @@ use crate::connector::{
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
+use common::digest::Digest;
 use common::epoch::TxnId;
 use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
@@ -137,6 +139,10 @@ impl Connector for Mysql {
 
     async fn log_end(&self) -> Result<Position> {
         follow::log_end(&self.host).await
+    }
+
+    async fn fold(&self, request: ReadRequest) -> Result<Option<Digest>> {
+        fold::run(&self.host, &request).await
     }
 
     async fn machine(&self) -> Result<Machine> {

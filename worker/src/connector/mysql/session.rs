@@ -294,8 +294,17 @@ impl Session {
 
     /// All rows of a short answer as text.
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<TextRow>, Failed> {
+        self.rows_within(sql, limits::STATEMENT_DEADLINE_MS).await
+    }
+
+    /// All rows of a short answer that may take its time.
+    pub async fn rows_within(
+        &mut self,
+        sql: &str,
+        deadline_ms: u64,
+    ) -> Result<Vec<TextRow>, Failed> {
         let conn = self.conn()?;
-        let deadline = Duration::from_millis(limits::STATEMENT_DEADLINE_MS);
+        let deadline = Duration::from_millis(deadline_ms);
         let rows = timeout(deadline, conn.query::<mysql_async::Row, _>(sql)).await;
         let rows = self.answered(rows, sql)?;
         let text = |value: Value| match value {

@@ -21,6 +21,7 @@ mod define_fence;
 mod define_objects;
 mod error;
 mod fence;
+mod fold;
 mod follow;
 mod inspect;
 mod inspect_native;
@@ -47,6 +48,7 @@ use crate::connector::{
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
 use common::check::Check;
+use common::digest::Digest;
 use common::epoch::TxnId;
 use common::id::JobUid;
 use common::job::{Endpoint, JobSpec};
@@ -143,6 +145,10 @@ impl Connector for Postgres {
 
     async fn log_end(&self) -> Result<Position> {
         follow::log_end(&self.host).await
+    }
+
+    async fn fold(&self, request: ReadRequest) -> Result<Option<Digest>> {
+        fold::run(&self.host, &request).await
     }
 
     async fn machine(&self) -> Result<Machine> {
