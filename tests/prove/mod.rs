@@ -10,4 +10,5 @@ mod mutations;
 mod planted;
 mod repaired;
 mod rows;
+mod thousand;
 mod told;

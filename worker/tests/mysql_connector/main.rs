@@ -1,6 +1,7 @@
 //! The MySQL connector against a private MariaDB and a private MySQL 9.
 
 mod apply;
+mod check;
 mod coercion;
 mod compare;
 #[path = "../support/cut.rs"]

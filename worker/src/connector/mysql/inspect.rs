@@ -108,7 +108,8 @@ async fn check_target(session: &mut Session, host: &Host, notes: &mut Vec<String
     Ok(())
 }
 
-async fn may_write_read_only(session: &mut Session) -> Result<bool> {
+/// Whether the user may write to a server that is read-only to others.
+pub async fn may_write_read_only(session: &mut Session) -> Result<bool> {
     let grants = session.rows("SHOW GRANTS").await?;
     let grants = grants.into_iter().flatten().flatten();
     let mut global = grants.filter(|grant| grant.contains(" ON *.* "));

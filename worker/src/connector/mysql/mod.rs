@@ -14,6 +14,7 @@
 mod apply;
 pub mod binlog;
 mod carry;
+mod check;
 mod columns;
 mod ddl;
 mod define;
@@ -37,11 +38,12 @@ mod writer;
 mod xa;
 
 use crate::connector::{
-    ApplyWork, ChangeStream, FetchRequest, Machine, Origin, SecureWork, StreamRequest,
-    TargetApplier,
+    ApplyWork, ChangeStream, CheckRequest, FetchRequest, Machine, Origin, SecureWork,
+    StreamRequest, TargetApplier,
 };
 use async_trait::async_trait;
 use common::change::{LogFacts, LogState, Mark, Position, Secured};
+use common::check::Check;
 use common::digest::Digest;
 use common::epoch::TxnId;
 use common::id::JobUid;
@@ -139,6 +141,10 @@ impl Connector for Mysql {
 
     async fn log_end(&self) -> Result<Position> {
         follow::log_end(&self.host).await
+    }
+
+    async fn check(&self, request: CheckRequest) -> Vec<Check> {
+        check::run(&self.host, &request).await
     }
 
     async fn fold(&self, request: ReadRequest) -> Result<Option<Digest>> {

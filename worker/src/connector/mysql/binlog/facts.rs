@@ -91,21 +91,15 @@ async fn settings(session: &mut Session) -> Result<Option<Failure>> {
     Ok(None)
 }
 
-async fn is_replica(session: &mut Session) -> bool {
+/// Whether it applies what another server logs.
+pub async fn is_replica(session: &mut Session) -> bool {
     let rows = log::either(session, "SHOW SLAVE STATUS", "SHOW REPLICA STATUS").await;
     rows.is_ok_and(|rows| !rows.is_empty())
 }
 
 /// What the user must be allowed, tried one by one.
-async fn rights(session: &mut Session, host: &Host) -> Result<Option<Failure>> {
-    let user = session
-        .cell("SELECT CURRENT_USER()")
-        .await?
-        .unwrap_or_default();
-    let grantee = match user.rsplit_once('@') {
-        Some((user, from)) => format!("{}@{}", quoted(user), quoted(from)),
-        None => quoted(&user),
-    };
+pub async fn rights(session: &mut Session, host: &Host) -> Result<Option<Failure>> {
+    let grantee = grantee(session).await?;
     let grant = |right: &str, what: &str| {
         let fix = format!("GRANT {right} ON *.* TO {grantee}");
         Failure::new(Code::LogUnusable, format!("the user may not {what}")).fix(fix)
@@ -155,11 +149,22 @@ async fn rights(session: &mut Session, host: &Host) -> Result<Option<Failure>> {
     // Trying it is the only question both answer the same way.
     match super::secure::try_stream(host).await {
         Ok(()) => Ok(None),
-        Err(error) if error.failure.code == Code::Privileges => {
+        // Asked for its log, a server says to who may not that it doesn't know them at all.
+        Err(error) if [Code::Privileges, Code::AccessDenied].contains(&error.failure.code) => {
             Ok(Some(grant("REPLICATION SLAVE", "read the log")))
         }
         Err(error) => Err(error),
     }
+}
+
+/// The user of the session, as GRANT writes it.
+pub async fn grantee(session: &mut Session) -> Asked<String> {
+    let user = session.cell("SELECT CURRENT_USER()").await?;
+    let user = user.unwrap_or_default();
+    Ok(match user.rsplit_once('@') {
+        Some((user, from)) => format!("{}@{}", quoted(user), quoted(from)),
+        None => quoted(&user),
+    })
 }
 
 /// As people write it.
@@ -171,7 +176,8 @@ fn may_not(failed: &Failed) -> bool {
     failed.error.failure.code == Code::Privileges
 }
 
-async fn of_tables(
+/// What of the tables isn't in the log.
+pub async fn of_tables(
     session: &mut Session,
     host: &Host,
     tables: &[TableSchema],
@@ -230,16 +236,15 @@ async fn cascades(session: &mut Session, tables: &[TableSchema]) -> Result<Optio
                 quoted.join(", ")
             };
             let fix = format!(
-                "ALTER TABLE {0} DROP FOREIGN KEY {1}, ADD FOREIGN KEY ({2}) REFERENCES {3} ({4}); \
-                 or follow without it: -x {5}",
+                "ALTER TABLE {0} DROP FOREIGN KEY {1}, ADD FOREIGN KEY ({2}) REFERENCES {3} ({4})",
                 ident(&table.name),
                 ident(&key.name),
                 columns(&key.columns),
                 ident(&key.references_table),
                 columns(&key.references_columns),
-                table.name
             );
-            return Ok(Some(failure(what, fix)));
+            let other = format!("-- or follow without it: -x {}", table.name);
+            return Ok(Some(failure(what, fix).fix(other)));
         }
     }
     Ok(None)
