@@ -17,18 +17,17 @@ use crate::verify::{SchemaDifference, VerifyOptions, schema};
 pub fn plan(mut catalog: Catalog, spec: &JobSpec, seed: u64, slots: u32) -> Result<Plan, Failure> {
     let there = catalog.there.take().map(|there| *there).unwrap_or_default();
     let mut plan = plan::plan(catalog, &migration(spec), seed, slots)?;
-    let expected: Vec<TableSchema> = plan.tables.iter().map(|t| t.target.clone()).collect();
-    plan.schema_differences =
-        schema::differences(&plan.source, &plan.target, &expected, &plan.objects, &there);
-    plan.objects.clear();
-    // They say what a copy leaves behind.
-    plan.notes.clear();
     let alike = plan.source.engine == plan.target.engine
         && !mapping::other_flavour(&plan.source, &plan.target);
     let ends = Ends {
         alike,
         engine: plan.target.engine,
     };
+    plan.schema_differences =
+        schema::differences(&plan.target, alike, &plan.tables, &plan.objects, &there);
+    plan.objects.clear();
+    // They say what a copy leaves behind.
+    plan.notes.clear();
     let options = match &spec.purpose {
         Purpose::Verify(options) => options.clone(),
         _ => VerifyOptions::default(),

@@ -1,121 +1,167 @@
 //! What the target's schema has otherwise than planned.
 //!
-//! So far a subset: missing tables, columns by presence, primary keys, and missing indexes and
-//! foreign keys by their columns. Not looked at yet: types, nullability, collations, defaults,
-//! checks, generated expressions, foreign keys' actions, prefixes and directions of indexes,
-//! indexes of an engine's own kind, extra indexes, sequences, objects. An empty answer therefore
-//! doesn't say that the schemas are equal.
+//! Between two databases of one engine and flavour everything that its connector reads is compared:
+//! types, nullability, collations, defaults, generated columns, keys, indexes, foreign keys with
+//! their actions, and, where none of these differs, the table's definition as a whole (checks,
+//! comments, options); then views, routines, triggers, types and sequences. Between others less can
+//! be said without false alarm: a type differs if neither its name nor what it holds is as planned,
+//! a default if it is missing, an index if none serves. Names of constraints and indexes, the order
+//! of columns, and what the target has beyond tables and objects of the source are no differences.
 
-use crate::schema::{EndpointFacts, Engine, ForeignKey, Index, SchemaObject, TableSchema, There};
+mod columns;
+mod indexes;
+mod text;
+
+use crate::plan::TablePlan;
+use crate::schema::{EndpointFacts, Engine, SchemaObject, TableSchema, There};
 use crate::verify::SchemaDifference;
 
-/// What `there` lacks, or has beyond `expected`, the tables as the plan would make them at the
-/// target. Tables that aren't expected are somebody else's and are left alone.
+use text::{plain, same_name, same_names};
+
+/// What is compared, and how closely.
+#[derive(Clone, Copy)]
+struct Measure<'a> {
+    engine: Engine,
+    /// One engine and one flavour of it: what is read at both ends is spelled alike.
+    alike: bool,
+    /// The table by the source's name.
+    object: &'a str,
+}
+
+impl Measure<'_> {
+    /// Something of this table that is otherwise.
+    fn differs(
+        &self,
+        kind: &str,
+        name: &str,
+        expected: Option<String>,
+        found: Option<String>,
+    ) -> SchemaDifference {
+        SchemaDifference {
+            object: self.object.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            expected,
+            found,
+        }
+    }
+}
+
+/// What `there` lacks, or has otherwise than the plan's `tables` and `objects` say. Tables that
+/// aren't planned are somebody else's and are left alone.
 pub fn differences(
-    _source: &EndpointFacts,
     target: &EndpointFacts,
-    expected: &[TableSchema],
-    _expected_objects: &[SchemaObject],
+    alike: bool,
+    tables: &[TablePlan],
+    objects: &[SchemaObject],
     there: &There,
 ) -> Vec<SchemaDifference> {
-    let engine = target.engine;
     let mut found = Vec::new();
-    for table in expected {
+    for table in tables {
+        let object = table.source.full_name();
+        let measure = Measure {
+            engine: target.engine,
+            // A rule makes another table of it, of which only the target's DDL tells.
+            alike: alike && table.rule.is_none(),
+            object: &object,
+        };
+        let wanted = &table.target;
         let same = |other: &&TableSchema| {
-            other.schema == table.schema && same_name(engine, &other.name, &table.name)
+            other.schema == wanted.schema && same_name(target.engine, &other.name, &wanted.name)
         };
         match there.tables.iter().find(same) {
-            Some(other) => compare(engine, table, other, &mut found),
-            None => found.push(missing(table, "table", &table.name, "a table")),
+            Some(other) => compare(measure, wanted, other, &mut found),
+            None => {
+                let expected = Some("a table".to_owned());
+                found.push(measure.differs("table", &wanted.name, expected, None));
+            }
         }
+    }
+    if alike {
+        found.extend(of_objects(objects, there));
     }
     found
 }
 
 fn compare(
-    engine: Engine,
-    table: &TableSchema,
+    measure: Measure<'_>,
+    wanted: &TableSchema,
     other: &TableSchema,
     found: &mut Vec<SchemaDifference>,
 ) {
-    let has = |in_table: &TableSchema, name: &str| {
-        let mut names = in_table.columns.iter().map(|column| &column.name);
-        names.any(|known| same_name(engine, known, name))
-    };
-    for column in &table.columns {
-        if !has(other, &column.name) && !column.is_hidden_rowid() {
-            found.push(missing(table, "column", &column.name, &column.native_type));
-        }
+    let before = found.len();
+    columns::compare(measure, wanted, other, found);
+    if !same_names(measure.engine, &wanted.primary_key, &other.primary_key) {
+        let (expected, there) = (shown(&wanted.primary_key), shown(&other.primary_key));
+        found.push(measure.differs("primary_key", "", expected, there));
     }
-    for column in &other.columns {
-        if !has(table, &column.name) && !column.is_hidden_rowid() {
-            let mut extra = missing(table, "column", &column.name, "");
-            extra.expected = None;
-            extra.found = Some(column.native_type.clone());
-            found.push(extra);
-        }
+    indexes::compare(measure, wanted, other, found);
+    if measure.alike && found.len() == before {
+        definition(measure, wanted, other, found);
     }
-    if !same_names(engine, &table.primary_key, &other.primary_key) {
-        let mut key = missing(table, "primary_key", "", "");
-        key.expected = shown(&table.primary_key);
-        key.found = shown(&other.primary_key);
-        found.push(key);
-    }
-    for index in table.indexes.iter().filter(|index| index.native.is_none()) {
-        if !has_index(engine, other, index) {
-            let columns = column_names(index).join(", ");
-            found.push(missing(table, "index", &index.name, &columns));
-        }
-    }
-    for key in &table.foreign_keys {
-        let same = |known: &ForeignKey| {
-            same_names(engine, &known.columns, &key.columns)
-                && same_name(engine, &known.references_table, &key.references_table)
+}
+
+/// The whole definition, for what no other comparison knows of.
+fn definition(
+    measure: Measure<'_>,
+    wanted: &TableSchema,
+    other: &TableSchema,
+    found: &mut Vec<SchemaDifference>,
+) {
+    if let (Some(one), Some(two)) = (&wanted.native_ddl, &other.native_ddl)
+        && plain(one) != plain(two)
+    {
+        let (expected, there) = text::lines_apart(one, two);
+        let kind = match [&expected, &there]
+            .iter()
+            .any(|text| text.contains("CHECK"))
+        {
+            true => "check",
+            false => "definition",
         };
-        if !other.foreign_keys.iter().any(same) {
-            let text = format!("{} -> {}", key.columns.join(", "), key.references_table);
-            found.push(missing(table, "foreign_key", &key.name, &text));
-        }
+        found.push(measure.differs(kind, "", Some(expected), Some(there)));
+    }
+    if plain(&wanted.native_options) != plain(&other.native_options) {
+        let (one, two) = (wanted.native_options.clone(), other.native_options.clone());
+        found.push(measure.differs("options", "", Some(one), Some(two)));
     }
 }
 
-/// A primary key over the same columns serves as well; so does a unique index for a plain one.
-fn has_index(engine: Engine, table: &TableSchema, index: &Index) -> bool {
-    let columns = column_names(index);
-    let serves = |known: &Index| {
-        (known.unique || !index.unique) && same_names(engine, &column_names(known), &columns)
-    };
-    table.indexes.iter().any(serves) || same_names(engine, &table.primary_key, &columns)
-}
-
-fn column_names(index: &Index) -> Vec<String> {
-    let columns = index.columns.iter();
-    columns.map(|column| column.name.clone()).collect()
-}
-
-fn missing(table: &TableSchema, kind: &str, name: &str, expected: &str) -> SchemaDifference {
-    SchemaDifference {
-        object: table.full_name(),
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-        expected: Some(expected.to_owned()),
-        found: None,
+/// Views, routines, triggers, types, sequences: missing, or made by other statements.
+fn of_objects(objects: &[SchemaObject], there: &There) -> Vec<SchemaDifference> {
+    let mut found = Vec::new();
+    // The value of a sequence goes on with every row.
+    let is_value = |object: &&SchemaObject| object.kind.starts_with("value of");
+    for object in objects.iter().filter(|object| !is_value(object)) {
+        let same = |other: &&SchemaObject| other.kind == object.kind && other.name == object.name;
+        let other = there.objects.iter().find(same);
+        let statements = |object: &SchemaObject| object.statements.join(";\n");
+        let (expected, there) = match other {
+            None => (format!("a {}", object.kind), None),
+            Some(_) if object.kind == "sequence" => continue,
+            Some(other) => {
+                let (one, two) = (statements(object), statements(other));
+                if plain(&one) == plain(&two) {
+                    continue;
+                }
+                let (one, two) = text::lines_apart(&one, &two);
+                (one, Some(two))
+            }
+        };
+        found.push(SchemaDifference {
+            object: object.name.clone(),
+            kind: object.kind.clone(),
+            name: object.name.clone(),
+            expected: Some(expected),
+            found: there,
+        });
     }
+    found
 }
 
 fn shown(columns: &[String]) -> Option<String> {
     (!columns.is_empty()).then(|| columns.join(", "))
 }
 
-fn same_names(engine: Engine, left: &[String], right: &[String]) -> bool {
-    let mut pairs = left.iter().zip(right);
-    left.len() == right.len() && pairs.all(|(left, right)| same_name(engine, left, right))
-}
-
-/// MySQL may keep names in lower case, and SQLite doesn't tell cases apart.
-fn same_name(engine: Engine, left: &str, right: &str) -> bool {
-    match engine {
-        Engine::Postgres => left == right,
-        Engine::Mysql | Engine::Sqlite => left.to_lowercase() == right.to_lowercase(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
-//! The rows of a range folded by the server itself: `SUM` of both halves of each row's MD5. The
-//! text that is hashed gives each cell's length before its bytes, and another letter for NULL, so
-//! that two rows have one text only if they are equal.
+//! The rows of a range folded by the server itself: `SUM` of both halves of 128 bits of each row's
+//! hash, MD5 in MariaDB, SHA-256 in MySQL, whose newer versions have no MD5. The text that is hashed
+//! gives each cell's length before its bytes, and another letter for NULL, so that two rows have one
+//! text only if they are equal.
 
 use common::digest::Digest;
 use common::limits;
@@ -18,7 +19,8 @@ pub async fn run(host: &Host, request: &ReadRequest) -> Result<Option<Digest>> {
     }
     let mut session = host.open(Role::Source, Purpose::Read).await?;
     let mut digest = Digest::default();
-    for sql in statements(&host.database, request) {
+    let mariadb = session.facts.mariadb;
+    for sql in statements(&host.database, request, mariadb) {
         let rows = session
             .rows_within(&sql, limits::TRANSFER_DEADLINE_MS)
             .await?;
@@ -47,19 +49,23 @@ fn read(row: &[Option<String>]) -> Option<Digest> {
     })
 }
 
-fn statements(database: &str, request: &ReadRequest) -> Vec<String> {
+fn statements(database: &str, request: &ReadRequest, mariadb: bool) -> Vec<String> {
     let cells = request.table.copied_columns().map(|column| {
         let bytes = format!("CAST({} AS BINARY)", types::select(column, request.form));
         format!("IFNULL(CONCAT('v', LENGTH({bytes}), ':', {bytes}), 'n')")
     });
-    let row = cells.collect::<Vec<_>>().join(", ");
+    let row = format!("CONCAT({})", cells.collect::<Vec<_>>().join(", "));
+    let hash = match mariadb {
+        true => format!("MD5({row})"),
+        false => format!("SHA2({row}, 256)"),
+    };
     let half = |from: u32| {
         let digits = format!("CONV(SUBSTR(h, {from}, 16), 16, 10)");
         format!("COALESCE(SUM(CAST({digits} AS UNSIGNED)), 0)")
     };
     let select = format!(
         "SELECT /* sterna */ COUNT(*), COALESCE(SUM(h IS NULL), 0), {}, {} FROM (SELECT \
-         MD5(CONCAT({row})) AS h FROM {}",
+         {hash} AS h FROM {}",
         half(1),
         half(17),
         table_name(database, &request.table)
