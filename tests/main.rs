@@ -5,6 +5,7 @@
 //! `harness::oracle`, which shares no code with the copier.
 
 mod badinput;
+mod checked;
 mod cli;
 mod clone;
 mod cluster;

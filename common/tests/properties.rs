@@ -8,10 +8,11 @@ use common::code::{Code, ErrorClass, Failure};
 use common::detect::Health;
 use common::epoch::{Epoch, Lease, Unit};
 use common::id::WorkerId;
-use common::job::JobSpec;
+use common::job::{JobSpec, Purpose, TargetMode};
 use common::schedule::schedule;
 use common::state::{Command, Intent, Phase, Stage, State, TaskStage};
 use common::task::TaskKind;
+use common::verify::{RepairOptions, TableRange, VerifyOptions};
 use model::{JOB, Model};
 use proptest::prelude::*;
 
@@ -66,7 +67,33 @@ fn following() -> impl Strategy<Value = fn(Model) -> Model> {
                 spec.from = Some("log:1".to_owned());
             })) as fn(Model) -> Model
         ),
+        Just(
+            (|model| proves(model, |spec| {
+                spec.purpose = Purpose::Verify(VerifyOptions::default());
+            })) as fn(Model) -> Model
+        ),
+        Just((|model| proves(model, repairs)) as fn(Model) -> Model),
     ]
+}
+
+/// Jobs that compare and repair end as those that copy do.
+fn proves(model: Model, asked: fn(&mut JobSpec)) -> Model {
+    Model { asked, ..model }
+}
+
+fn repairs(spec: &mut JobSpec) {
+    let range = |table: &str| TableRange {
+        table: table.to_owned(),
+        columns: Vec::new(),
+        ranges: Vec::new(),
+        keys: Vec::new(),
+    };
+    spec.target_mode = TargetMode::Append;
+    spec.purpose = Purpose::Repair(RepairOptions {
+        dry_run: false,
+        only: Vec::new(),
+        ranges: vec![range("orders"), range("users")],
+    });
 }
 
 fn follows(model: Model, asked: fn(&mut JobSpec)) -> Model {

@@ -8,8 +8,10 @@ use common::code::{Code, ErrorClass, Failure};
 use common::detect::Health;
 use common::directive::{Order, directives};
 use common::id::{PartitionNo, WorkerId};
+use common::job::Purpose;
 use common::state::{Command, EventKind, Intent, Stage, State, TaskStage};
 use common::task::{TaskKind, TaskResult};
+use common::verify::VerifyOptions;
 use model::{JOB, Model, line};
 
 #[test]
@@ -78,6 +80,10 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
                 spec.follow = FollowMode::Live;
                 spec.from = Some("log:1".to_owned());
             };
+            Vec::new()
+        }
+        ["verify"] => {
+            model.asked = |spec| spec.purpose = Purpose::Verify(VerifyOptions::default());
             Vec::new()
         }
         ["written", table] => {
@@ -170,6 +176,11 @@ fn said(model: &Model, words: &[&str]) -> Command {
             }
             if let (TaskResult::Followed(mark), "back") = (&mut result, *word) {
                 mark.position = model::position(0);
+            }
+            if let (TaskResult::Examined(found), "differs") = (&mut result, *word) {
+                found.at_source.rows = 3;
+                found.at_target.rows = 2;
+                found.counts.missing = 1;
             }
             if let (TaskResult::Digested(digest), "differs") = (&mut result, *word) {
                 digest.sum += 1;
@@ -268,6 +279,14 @@ fn shown_state(state: &State) -> Vec<String> {
         };
         let name = task.kind.name();
         lines.push(format!("{no} {} {name}{to} {stage}", task.epoch));
+    }
+    for (table, verdict) in job.verdicts.iter().enumerate() {
+        let (done, ranges) = (verdict.ranges_done, verdict.ranges);
+        let (one, two) = (verdict.at_source.rows, verdict.at_target.rows);
+        let missing = verdict.counts.missing;
+        lines.push(format!(
+            "table{table}: {done} of {ranges} ranges, {one} and {two} rows, {missing} missing"
+        ));
     }
     lines
 }

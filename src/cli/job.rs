@@ -10,10 +10,10 @@ use common::rules::TypeCast;
 /// A migration: two URLs and options, or a job file and what to add to it.
 #[derive(Clone, Debug, Args)]
 pub struct JobArgs {
-    /// URL of the database to read
+    /// URL of the source database, which is only read
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     pub source: Option<String>,
-    /// URL of the database to write
+    /// URL of the target database
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     pub target: Option<String>,
     /// Read URLs, rules and all else from a job file, as `sterna apply` does; options given beside
@@ -66,7 +66,7 @@ pub struct JobArgs {
     /// Workers in this process
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
-    /// Partitions one worker copies at a time
+    /// Partitions (or ranges) one worker works on at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: u32,
 }

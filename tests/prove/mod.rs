@@ -10,5 +10,6 @@ mod mutations;
 mod planted;
 mod repaired;
 mod rows;
+mod schema;
 mod thousand;
 mod told;

@@ -16,7 +16,7 @@ use common::plan::Loaded;
 use common::schedule::schedule;
 use common::schema::{
     CanonicalType, Catalog, Column, EndpointFacts, Engine, InspectedTable, KeyBound, KeySample,
-    SourceMark, TableSchema,
+    SourceMark, TableSchema, There,
 };
 use common::state::{
     Applied, Command, Decision, Entry, Rejected, Stage, State, TaskStage, WorkerHello,
@@ -87,10 +87,6 @@ impl Model {
     }
 
     pub fn submit(&mut self, name: &str) -> Result<Applied, Rejected> {
-        let endpoint = |url: &str| Endpoint {
-            url: url.to_owned(),
-            password: None,
-        };
         let mut spec = JobSpec::new(name, endpoint("sqlite:a"), endpoint("sqlite:b"));
         (self.asked)(&mut spec);
         let uid = JobUid::parse("00000000000000000000000000000001").expect("32 hex digits");
@@ -193,11 +189,19 @@ impl Model {
     pub fn honest(&self, kind: &TaskKind, unmoved: bool) -> TaskResult {
         match kind {
             TaskKind::Inspect { .. } => {
-                let log = self.log.clone();
-                TaskResult::Inspected(Box::new(Catalog {
-                    log,
-                    ..catalog(self.durable)
-                }))
+                let mut catalog = catalog(self.durable);
+                catalog.log = self.log.clone();
+                let mut spec = JobSpec::new("asked", endpoint("sqlite:a"), endpoint("sqlite:b"));
+                (self.asked)(&mut spec);
+                if !spec.purpose.is_migration() {
+                    // What is at the target is as it was copied.
+                    let tables = catalog.tables.iter();
+                    catalog.there = Some(Box::new(There {
+                        tables: tables.map(|table| table.schema.clone()).collect(),
+                        objects: Vec::new(),
+                    }));
+                }
+                TaskResult::Inspected(Box::new(catalog))
             }
             TaskKind::Settle { .. } if unmoved => TaskResult::Settled(Settled::Unmoved),
             TaskKind::Settle { .. } => TaskResult::Settled(Settled::Unknown),
@@ -291,6 +295,13 @@ pub fn catalog(durable: bool) -> Catalog {
         log: None,
         there: None,
         notes: Vec::new(),
+    }
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint {
+        url: url.to_owned(),
+        password: None,
     }
 }
 
