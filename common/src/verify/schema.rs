@@ -26,6 +26,8 @@ struct Measure<'a> {
     alike: bool,
     /// The table by the source's name.
     object: &'a str,
+    /// All that are planned.
+    tables: &'a [TablePlan],
 }
 
 impl Measure<'_> {
@@ -64,6 +66,7 @@ pub fn differences(
             // A rule makes another table of it, of which only the target's DDL tells.
             alike: alike && table.rule.is_none(),
             object: &object,
+            tables,
         };
         let wanted = &table.target;
         let same = |other: &&TableSchema| {

@@ -101,7 +101,12 @@ fn foreign_keys(
         let (expected, there) = (Some(said_key(key)), there.map(said_key));
         found.push(measure.differs("foreign_key", &key.name, expected, there));
     }
-    for key in &other.foreign_keys {
+    // A key that points out of the job is left out of the plan.
+    let points_in = |key: &&ForeignKey| {
+        let mut tables = measure.tables.iter().map(|table| &table.target.name);
+        tables.any(|table| same_name(measure.engine, table, &key.references_table))
+    };
+    for key in other.foreign_keys.iter().filter(points_in) {
         if !wanted.foreign_keys.iter().any(|known| over(known, key)) {
             found.push(measure.differs("foreign_key", &key.name, None, Some(said_key(key))));
         }

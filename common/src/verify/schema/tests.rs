@@ -61,6 +61,7 @@ fn told_as(alike: bool, change: impl Fn(&mut TableSchema)) -> Vec<String> {
         engine: Engine::Mysql,
         alike,
         object: "shop.t",
+        tables: &[],
     };
     let mut other = table();
     change(&mut other);
@@ -90,6 +91,13 @@ fn what_is_only_spelled_otherwise_is_no_difference() {
     same(|t| t.indexes[0].name = "another".to_owned());
     same(|t| t.native_ddl = t.native_ddl.as_ref().map(|ddl| ddl.replace('\n', " ")));
     same(|t| t.rows_estimate = 7);
+}
+
+#[test]
+fn a_character_set_beside_its_collation_says_nothing_more() {
+    let named = "v text CHARACTER SET  latin1 COLLATE latin1_bin NULL";
+    assert_eq!(plain(named), "v text COLLATE latin1_bin NULL");
+    assert_ne!(plain("v text CHARACTER SET latin1"), plain("v text"));
 }
 
 #[test]

@@ -6,9 +6,21 @@ use crate::schema::{Column, Engine};
 /// Lines of a definition that a difference shows.
 const LINES_SHOWN_MAX: usize = 5;
 
-/// White space makes no difference.
+/// White space makes no difference, nor whether a collation's character set is named beside it, as
+/// MySQL does or not by how the column was declared.
 pub fn plain(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut kept = Vec::with_capacity(words.len());
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        if matches!(words[at..], ["CHARACTER", "SET", _, "COLLATE", ..]) {
+            at += 3;
+            continue;
+        }
+        kept.push(*word);
+        at += 1;
+    }
+    kept.join(" ")
 }
 
 /// The lines that only one of them has.

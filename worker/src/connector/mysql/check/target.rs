@@ -68,13 +68,14 @@ async fn read_only(ask: &mut Asker<'_>) -> Result<Check> {
     Ok(with_fixes(check, fixes.collect::<Vec<_>>()))
 }
 
-/// Each right is tried on a table that isn't there: the server looks at the right first.
+/// Each right is tried on a table that isn't there or can't be: the server looks at the right first.
 async fn privileges(ask: &mut Asker<'_>) -> Result<Check> {
     let name = "privileges";
     let database = ident(&ask.host.database);
     let probe = format!("{database}.{}", ident(PROBE));
     let statements = [
-        ("CREATE", format!("CREATE TABLE {probe} LIKE {probe}_too")),
+        // Two columns of one name: no such table can be.
+        ("CREATE", format!("CREATE TABLE {probe} (x INT, x INT)")),
         ("DROP", format!("DROP TABLE {probe}")),
         ("ALTER", format!("ALTER TABLE {probe} ENGINE = InnoDB")),
         ("INDEX", format!("CREATE INDEX probe ON {probe} (x)")),
