@@ -66,24 +66,8 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
         .as_mut()
         .expect("a script begins with `cluster durable|held`");
     match words.as_slice() {
-        // Before `submit`: the source's log can be followed, and what the job wants of it.
-        ["log", "usable"] => {
-            model.log = Some(common::change::LogFacts::Usable);
-            Vec::new()
-        }
-        ["follow", "live"] => {
-            model.asked = |spec| spec.follow = FollowMode::Live;
-            Vec::new()
-        }
-        ["follow", "from"] => {
-            model.asked = |spec| {
-                spec.follow = FollowMode::Live;
-                spec.from = Some("log:1".to_owned());
-            };
-            Vec::new()
-        }
-        ["verify"] => {
-            model.asked = |spec| spec.purpose = Purpose::Verify(VerifyOptions::default());
+        ["log" | "follow" | "verify", ..] => {
+            before_submit(model, words.as_slice());
             Vec::new()
         }
         ["written", table] => {
@@ -128,6 +112,24 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
             let command = said(model, words);
             vec![outcome(model.apply(command))]
         }
+    }
+}
+
+/// Whether the source's log can be followed, and what the job is for.
+fn before_submit(model: &mut Model, words: &[&str]) {
+    match words {
+        ["log", "usable"] => model.log = Some(common::change::LogFacts::Usable),
+        ["follow", "live"] => model.asked = |spec| spec.follow = FollowMode::Live,
+        ["follow", "from"] => {
+            model.asked = |spec| {
+                spec.follow = FollowMode::Live;
+                spec.from = Some("log:1".to_owned());
+            }
+        }
+        ["verify"] => {
+            model.asked = |spec| spec.purpose = Purpose::Verify(VerifyOptions::default());
+        }
+        _ => panic!("nothing that a job can be asked for: {words:?}"),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Every part of a table changed alone, and spellings that mean the same.
+
 use super::*;
 use crate::schema::{CanonicalType, Column, ColumnDefault, ForeignKey, Index, IndexColumn};
 
