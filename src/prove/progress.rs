@@ -1,4 +1,4 @@
-//! A comparison that runs: rows, ranges and what was found so far.
+//! A comparison that runs or has ended: rows, ranges and what was found so far.
 
 use common::state::Phase;
 use common::status::{JobStatus, VerifyStatus};
@@ -9,20 +9,20 @@ use crate::output;
 /// Rows that were compared, counted once though they are read at both ends; None = the job
 /// compares nothing now.
 pub fn compared(status: &JobStatus) -> Option<u64> {
-    let verify = running(status)?;
+    let verify = begun(status)?;
     let rows = { verify.tables.iter() }.map(|t| t.at_source.rows.max(t.at_target.rows));
     Some(rows.sum())
 }
 
 /// Ranges that are done, of 100; None = the job compares nothing now.
 pub fn percent(status: &JobStatus) -> Option<u64> {
-    let (done, all) = ranges(running(status)?);
+    let (done, all) = ranges(begun(status)?);
     Some((done * 100).checked_div(all).unwrap_or(0))
 }
 
 /// `12 of 40 ranges`, `3 rows differ`.
 pub fn parts(status: &JobStatus) -> Option<Vec<String>> {
-    let verify = running(status)?;
+    let verify = begun(status)?;
     let (done, all) = ranges(verify);
     let mut parts = vec![format!(
         "{} of {} ranges",
@@ -44,8 +44,11 @@ pub fn parts(status: &JobStatus) -> Option<Vec<String>> {
     Some(parts)
 }
 
-fn running(status: &JobStatus) -> Option<&VerifyStatus> {
-    let now = matches!(status.phase, Phase::Verifying | Phase::Repairing);
+fn begun(status: &JobStatus) -> Option<&VerifyStatus> {
+    let now = matches!(
+        status.phase,
+        Phase::Verifying | Phase::Repairing | Phase::Completed
+    );
     status.verify.as_deref().filter(|_| now)
 }
 

@@ -32,7 +32,9 @@ async fn keeps_its_invariants(kind: Kind) {
         let (acknowledged, tally) = workload.stop().await;
         until_arrived(&database, &acknowledged, secs(1)).await;
         let found = auditor.assert_clean(3).await;
-        assert_eq!(found.unanswered, 0);
+        // MySQL ends a snapshot whose table gets a column under it (1412).
+        let altered = round == 0 && kind == Kind::Mysql9;
+        assert!(found.unanswered <= if altered { 3 } else { 0 });
         assert!(tally.done.len() >= 8, "{tally:?}");
         let last: i64 = assert_whole(&database).await.last.values().sum();
         let told: u64 = acknowledged.iter().sum();

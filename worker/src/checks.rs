@@ -2,7 +2,7 @@
 //! each connector has to say, and what only the two together show. Changes nothing.
 
 use common::check::{Check, End, Verdict};
-use common::code::{Code, Failure};
+use common::code::{Code, ErrorClass, Failure};
 use common::job::{JobSpec, TargetMode};
 use common::naming;
 use common::schema::{EndpointFacts, TableRef, TableSchema};
@@ -220,9 +220,9 @@ async fn target_empty(
     }
 }
 
-/// What stops a job; None = nothing. Whether the log can be followed is not decided here: the plan
+/// What stops a job, or makes it ask again where an end was lost meanwhile; None = nothing. Whether the log can be followed is not decided here: the plan
 /// does, by what the job asks for.
-pub fn in_the_way(checks: &[Check]) -> Option<Failure> {
+pub fn in_the_way(checks: &[Check]) -> Option<Error> {
     let of_job =
         |check: &&Check| check.verdict == Verdict::Failed && check.code != Some(Code::LogUnusable);
     let failed: Vec<&Check> = checks.iter().filter(of_job).collect();
@@ -237,7 +237,19 @@ pub fn in_the_way(checks: &[Check]) -> Option<Failure> {
     failure.fixes = { failed.iter() }
         .flat_map(|check| check.fixes.iter().cloned())
         .collect();
-    Some(failure)
+    // A check that was cut short found nothing out.
+    let cut_short = [
+        Code::Unreachable,
+        Code::SourceFailed,
+        Code::TargetRejected,
+    ];
+    let mut codes = failed.iter().filter_map(|check| check.code);
+    let lost = codes.any(|code| cut_short.contains(&code));
+    let class = match lost {
+        true => ErrorClass::Transient,
+        false => ErrorClass::Permanent,
+    };
+    Some(Error { class, failure })
 }
 
 /// One line about what a user should know and can ask for.

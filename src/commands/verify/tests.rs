@@ -16,10 +16,10 @@ fn args(words: &str) -> std::result::Result<VerifyArgs, String> {
 
 #[test]
 fn options_become_part_of_the_job() {
-    let words = "sqlite:a sqlite:b -t x* --sample 5% --rate 200k --fast --columns x.y";
+    let words = "mysql://u@h/a mysql://u@h/b -t x* --sample 5% --rate 200k --fast --columns x.y";
     let args = args(words).expect("valid");
     let (spec, _) = job::asked(&args.job).expect("valid");
-    let spec = as_verify(spec, options(&args));
+    let mut spec = as_verify(spec, options(&args));
     let wanted = VerifyOptions {
         columns: vec!["x.y".into()],
         sample_permille: Some(50),
@@ -30,6 +30,8 @@ fn options_become_part_of_the_job() {
     assert_eq!(spec.purpose, Purpose::Verify(wanted));
     assert_eq!(spec.include, ["x*"]);
     assert!(valid(&spec).is_ok());
+    spec.source.url = "postgres://u@h/a".into();
+    assert_eq!(valid(&spec).map_err(|f| f.code), Err(Code::Usage));
 }
 
 #[test]

@@ -36,9 +36,8 @@ pub async fn run(ctx: &TaskContext, slots: u32) -> Result<TaskResult> {
     }
     if !only_reads(spec) {
         let checks = seen.checks(&*source, &*target, spec).await;
-        if let Some(failure) = checks::in_the_way(&checks) {
-            let class = ErrorClass::Permanent;
-            return Err(Error { class, failure });
+        if let Some(error) = checks::in_the_way(&checks) {
+            return Err(error);
         }
         seen.notes.extend(checks::note(&checks));
     }
@@ -332,6 +331,7 @@ mod tests {
             auto_increment: None,
             native_options: String::new(),
             native_ddl: None,
+            native_key: None,
             rows_estimate: 0,
             bytes_estimate: 0,
         }

@@ -261,7 +261,7 @@ impl Asker<'_> {
     fn damaged(&self, found: String) -> Check {
         let (old, new) = (self.path(), self.path().with_extension("recovered"));
         let recover = format!("sqlite3 {} .recover | sqlite3 {}", shell(old), shell(&new));
-        Check::failed("integrity", self.end, Code::SourceFailed, found)
+        Check::failed("integrity", self.end, Code::CheckFound, found)
             .means("the file is damaged: rows are missing, or reading stops in the middle")
             .fix(recover)
             .fix("-- then name the new file")

@@ -219,7 +219,8 @@ pub fn bare(point: &Point) -> Position {
 
 /// The server's refusal to give its log.
 pub fn refused(number: u16, message: &str) -> Option<Failure> {
-    if number != 1236 {
+    // 4052: another session has our number as a replica, which older servers say as 1236.
+    if !matches!(number, 1236 | 4052) {
         return None;
     }
     let lost = [
