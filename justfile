@@ -48,6 +48,14 @@ ci:
 deny:
     cargo deny check
 
-# figures of the control plane: partitions, workers, voters
-bench *ARGS:
-    cargo bench -p sterna-coordinator --bench control_plane -- {{ARGS}}
+# what the core costs alone: `just bench digest` only benchmarks of that name
+bench *FILTER:
+    cargo bench --bench core --bench codec -- {{FILTER}}
+
+# figures of the control plane without databases: partitions, workers, voters
+bench-control-plane *ARGS:
+    cargo bench --bench control_plane -- {{ARGS}}
+
+# beside the tools people use instead, on private servers: benches/peers/README.md
+bench-peers *ARGS:
+    benches/peers/run {{ARGS}}

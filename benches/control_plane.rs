@@ -1,33 +1,29 @@
 //! How fast the control plane is without databases: partitions assigned, prepared, decided and
-//! committed per second through real gRPC, a real Raft log and fsync, by simulated workers that do
-//! nothing. Prints one line of figures per part.
+//! committed through real coordinators (a process each, real gRPC, a real Raft log with fsync), by
+//! simulated workers that answer at once. The leader is killed in the middle. Prints figures.
 //!
-//! `cargo bench -p sterna-coordinator --bench control_plane -- [PARTITIONS] [WORKERS] [VOTERS]`
+//! `cargo bench --bench control_plane -- [PARTITIONS] [WORKERS] [VOTERS]`
 
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::directive::{Ack, Directives, Order, Outcome, Report};
-use common::id::{JobId, JobUid, PartitionNo};
+use common::id::JobId;
 use common::job::{Endpoint, JobSpec};
-use common::limits::{Limits, MESSAGE_BYTES_MAX};
-use common::plan::Loaded;
-use common::schema::{
-    CanonicalType, Catalog, Column, EndpointFacts, Engine, InspectedTable, KeyBound, KeySample,
-    SourceMark, TableSchema,
-};
-use common::state::WorkerHello;
+use common::limits::MESSAGE_BYTES_MAX;
 use common::status::JobStatus;
-use common::task::{Settled, TaskKind, TaskResult};
-use coordinator::{Coordinator, CoordinatorConfig};
 use proto::v1::admin_client::AdminClient;
-use proto::v1::worker_client::WorkerClient;
 use proto::{from_json, to_json, v1};
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+
+mod fixture;
+mod simulated;
 
 const SLOTS: u32 = 4;
-const UID: &str = "0123456789abcdef0123456789abcdef";
+/// How long the cluster is watched while it has nothing to do.
+const IDLE: Duration = Duration::from_secs(10);
 
 fn main() {
     let numbers: Vec<u32> = std::env::args()
@@ -37,108 +33,202 @@ fn main() {
     let workers = numbers.get(1).copied().unwrap_or(100);
     let voters = numbers.get(2).copied().unwrap_or(3);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(run(partitions, workers, voters as usize));
+    runtime.block_on(run(partitions, workers, voters));
 }
 
-/// A coordinator on a runtime of its own, so that it can be made to vanish in mid-sentence.
+/// One coordinator process.
 struct Member {
-    runtime: tokio::runtime::Runtime,
-    coordinator: Coordinator,
+    process: Child,
+    address: String,
+    http: String,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 impl Member {
-    fn start(config: CoordinatorConfig) -> Member {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let started = std::thread::scope(|scope| {
-            let start = || {
-                runtime
-                    .block_on(coordinator::start(config))
-                    .expect("a coordinator")
-            };
-            scope.spawn(start).join().expect("a coordinator")
-        });
+    fn start(n: u32, voters: u32, folder: &Path, addresses: &[String]) -> Member {
+        let http = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+        command
+            .args(["coordinator", "--name", &format!("c{n}")])
+            .args(["--listen", &addresses[n as usize], "--http", &http])
+            .args(["--join", &addresses.join(",")])
+            .args(["--bootstrap-expect", &voters.to_string()])
+            .arg("--data-dir")
+            .arg(folder.join(format!("c{n}")))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Member {
-            runtime,
-            coordinator: started,
+            process: command.spawn().expect("a coordinator"),
+            address: addresses[n as usize].clone(),
+            http,
         }
+    }
+
+    /// What it says of itself, by name; empty if it doesn't answer.
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = get(&self.http, "/metrics").unwrap_or_default();
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter_map(sample).collect()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.metrics().get(name).copied().unwrap_or(0.0)
+    }
+
+    fn leads(&self) -> bool {
+        self.metric("sterna_raft_is_leader") > 0.0
+    }
+
+    /// Largest resident memory so far, MiB.
+    fn memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) / 1024
+    }
+
+    /// CPU seconds so far.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|field| field.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    /// The turn's time below which 99 of 100 turns were, by the histogram's buckets.
+    fn tick_p99_ms(&self) -> f64 {
+        let metrics = self.metrics();
+        let total = metrics.get("sterna_leader_tick_seconds_count").copied();
+        let wanted = total.unwrap_or(0.0) * 0.99;
+        let bounds = metrics.iter().filter_map(|(name, count)| {
+            let bound = name.strip_prefix("sterna_leader_tick_seconds_bucket{le=\"")?;
+            let bound = bound.trim_end_matches("\"}").parse::<f64>().ok()?;
+            (*count >= wanted).then_some(bound)
+        });
+        bounds.fold(f64::INFINITY, f64::min) * 1e3
+    }
+
+    fn show(&self, when: &str) {
+        println!(
+            "{when} {}: tick p99 {:.1} ms, peak memory {} MiB, snapshot {:.1} MiB, log {:.1} MiB, \
+             longest fsync {:.0} ms",
+            self.address,
+            self.tick_p99_ms(),
+            self.memory_mib(),
+            self.metric("sterna_raft_snapshot_bytes") / f64::from(1 << 20),
+            self.metric("sterna_raft_log_bytes") / f64::from(1 << 20),
+            self.metric("sterna_raft_fsync_seconds_max") * 1e3,
+        );
     }
 }
 
-async fn run(partitions: u32, workers: u32, voters: usize) {
+async fn run(partitions: u32, workers: u32, voters: u32) {
+    println!("{partitions} partitions, {workers} workers x {SLOTS} slots, {voters} voters");
     let folder = tempfile::tempdir().expect("a folder");
-    let ports: Vec<u16> = (0..voters).map(|_| free_port()).collect();
-    let addresses: Vec<String> = ports
-        .iter()
-        .map(|port| format!("127.0.0.1:{port}"))
+    let addresses: Vec<String> = (0..voters)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
         .collect();
-    let mut members = Vec::new();
-    for (n, address) in addresses.iter().enumerate() {
-        let config = CoordinatorConfig {
-            name: format!("c{n}"),
-            data_dir: folder.path().join(format!("c{n}")),
-            listen: address.clone(),
-            advertise: None,
-            http: None,
-            join: addresses.clone(),
-            bootstrap_expect: voters,
-            limits: Limits::default(),
-            snapshot_every: 5_000,
-        };
-        members.push(Some(Member::start(config)));
-    }
+    let mut members: Vec<Member> = (0..voters)
+        .map(|n| Member::start(n, voters, folder.path(), &addresses))
+        .collect();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..workers {
-        tasks.spawn(simulate(n, addresses.clone(), partitions));
+        tasks.spawn(simulated::work(n, addresses.clone(), partitions));
     }
+    report_idle(&members, workers).await;
+    let submitted = Instant::now();
     submit(&addresses).await;
     let copying = wait_for(&addresses, |status| status.partitions.committed > 0).await;
-    let started = Instant::now();
+    let planned = submitted.elapsed();
+    println!("planned and handed out: {planned:.1?} to the first commit");
+    let (started, entries) = (Instant::now(), commit_index(&members));
     let before = copying.partitions.committed;
     let half = partitions / 2;
     let middle = wait_for(&addresses, |status| status.partitions.committed >= half).await;
-    let rate = f64::from(middle.partitions.committed - before) / started.elapsed().as_secs_f64();
-    println!("{partitions} partitions, {workers} workers x {SLOTS} slots, {voters} voters");
-    println!("committed: {rate:.0} partitions/s");
-    if voters > 1 {
-        report_failover(&mut members, &addresses).await;
-    }
-    let end = wait_for(&addresses, |status| status.phase.is_ended()).await;
     let seconds = started.elapsed().as_secs_f64();
+    let rate = f64::from(middle.partitions.committed - before) / seconds;
+    let entries = (commit_index(&members) - entries) / seconds;
+    println!("committed: {rate:.0} partitions/s, {entries:.0} log entries/s");
+    if voters > 1 {
+        report_failover(&mut members).await;
+    }
+    let rest: Vec<String> = members.iter().map(|m| m.address.clone()).collect();
+    let end = wait_for(&rest, |status| status.phase.is_ended()).await;
     println!(
-        "ended {} after {seconds:.1} s, {} redone",
-        end.phase, end.partitions.redone
+        "ended {} after {:.1?}, {} redone",
+        end.phase,
+        submitted.elapsed(),
+        end.partitions.redone
     );
-    if let Some(member) = members.iter().flatten().next() {
-        let bytes = member.coordinator.state_bytes();
-        let each = bytes as f64 / f64::from(end.partitions.total.max(1));
-        println!("state: {bytes} bytes, {each:.0} per partition (plan and bounds included)");
+    for member in &members {
+        member.show("at the end");
+        let snapshot = member.metric("sterna_raft_snapshot_bytes");
+        println!(
+            "  {:.0} bytes of snapshot a partition, plan and bounds included",
+            snapshot / f64::from(partitions)
+        );
     }
     tasks.shutdown().await;
-    for member in members.into_iter().flatten() {
-        member.runtime.shutdown_background();
-    }
 }
 
-/// Takes the leader away without a word and measures until the next partition is committed.
-async fn report_failover(members: &mut [Option<Member>], addresses: &[String]) {
-    let leads = |member: &Option<Member>| {
-        member
-            .as_ref()
-            .is_some_and(|member| member.coordinator.role().borrow().leading)
+/// What it costs to hear from every worker while there is nothing to do.
+async fn report_idle(members: &[Member], workers: u32) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let attached = |member: &Member| {
+        let count = member.metric("sterna_workers{health=\"live\"}");
+        member.leads() && count as u32 >= workers
     };
-    let Some(leader) = members.iter().position(leads) else {
+    let leader = loop {
+        if let Some(leader) = members.iter().find(|member| attached(member)) {
+            break leader;
+        }
+        assert!(Instant::now() < deadline, "the workers didn't join");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let before = leader.cpu();
+    tokio::time::sleep(IDLE).await;
+    let share = (leader.cpu() - before) / IDLE.as_secs_f64();
+    println!("idle: the leader hears {workers} workers with {share:.2} of a core");
+}
+
+fn commit_index(members: &[Member]) -> f64 {
+    let indexes = members
+        .iter()
+        .map(|member| member.metric("sterna_raft_commit_index"));
+    indexes.fold(0.0, f64::max)
+}
+
+/// Kills the leader and measures until the next partition is committed.
+async fn report_failover(members: &mut Vec<Member>) {
+    let Some(leader) = members.iter().position(Member::leads) else {
         return println!("failover: no leader to take away");
     };
-    let gone = members[leader].take().expect("just found");
+    members[leader].show("leader, before it is killed,");
     let at = Instant::now();
-    gone.runtime.shutdown_background();
-    drop(gone.coordinator);
-    let mut rest = addresses.to_vec();
-    rest.remove(leader);
+    drop(members.remove(leader));
+    let rest: Vec<String> = members.iter().map(|m| m.address.clone()).collect();
     let first = wait_for(&rest, |_| true).await.partitions.committed;
     let elected = at.elapsed();
     wait_for(&rest, |status| {
@@ -152,8 +242,20 @@ async fn report_failover(members: &mut [Option<Member>], addresses: &[String]) {
 }
 
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     listener.local_addr().expect("bound").port()
+}
+
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 async fn submit(addresses: &[String]) {
@@ -162,10 +264,10 @@ async fn submit(addresses: &[String]) {
         password: None,
     };
     let mut spec = JobSpec::new("bench", endpoint("mysql://a/a"), endpoint("mysql://b/b"));
-    spec.partition_bytes = 64 << 20;
+    spec.partition_bytes = fixture::PARTITION_BYTES;
     let request = v1::SubmitJobRequest {
         spec: to_json(&spec),
-        uid: UID.to_owned(),
+        uid: simulated::UID.to_owned(),
     };
     for attempt in 0.. {
         let address = &addresses[attempt % addresses.len()];
@@ -203,171 +305,8 @@ async fn wait_for(addresses: &[String], done: impl Fn(&JobStatus) -> bool) -> Jo
     }
 }
 
-/// A worker that answers everything at once; it follows the leader for ever.
-async fn simulate(n: u32, addresses: Vec<String>, partitions: u32) {
-    for turn in 0usize.. {
-        let address = &addresses[(turn + n as usize) % addresses.len()];
-        attend(n, address, partitions).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn attend(n: u32, address: &str, partitions: u32) {
-    let Ok(client) = WorkerClient::connect(format!("http://{address}")).await else {
-        return;
-    };
-    let mut client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let (reports, queue) = mpsc::channel(8);
-    let mut report = hello(n);
-    if reports.send(pack(report.clone())).await.is_err() {
-        return;
-    }
-    let Ok(stream) = client.attend(ReceiverStream::new(queue)).await else {
-        return;
-    };
-    let mut stream = stream.into_inner();
-    loop {
-        let beat = tokio::time::timeout(Duration::from_millis(250), stream.next()).await;
-        match beat {
-            Ok(Some(Ok(message))) => {
-                let directives = Directives::try_from(message).expect("a leader's message");
-                report.acks = directives
-                    .wanted
-                    .iter()
-                    .map(|d| answer(d, partitions))
-                    .collect();
-            }
-            Ok(_) => return,
-            Err(_) => {}
-        }
-        if reports.send(pack(report.clone())).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn hello(n: u32) -> Report {
-    let hello = WorkerHello {
-        name: format!("sim{n}"),
-        incarnation: 1,
-        slots: SLOTS,
-        version: "bench".to_owned(),
-    };
-    Report {
-        hello,
-        draining: false,
-        running: Vec::new(),
-        acks: Vec::new(),
-        progress: Vec::new(),
-        memory_bytes: 0,
-        seq: 0,
-    }
-}
-
-fn pack(report: Report) -> v1::Report {
-    let uid = JobUid::parse(UID).expect("32 hex digits");
-    v1::Report::pack(report, |_: JobId| (uid.clone(), "mysql://b/b".to_owned()))
-}
-
-fn answer(directive: &common::directive::Directive, partitions: u32) -> Ack {
-    let lease = directive.lease;
-    let outcome = match &directive.order {
-        Order::Prepare {
-            decided: Some(epoch),
-            ..
-        } => Outcome::Committed(*epoch),
-        Order::Prepare { spec, .. } => Outcome::Prepared(loaded(spec.partition)),
-        Order::Commit => Outcome::Committed(lease.epoch),
-        Order::Run { task } => Outcome::Task(result(task, partitions)),
-    };
-    Ack { lease, outcome }
-}
-
-fn loaded(no: PartitionNo) -> Loaded {
-    let digest = common::digest::Digest {
-        rows: 300_000,
-        sum: u128::from(no.0) << 90,
-    };
-    Loaded {
-        bytes: 64 << 20,
-        digest,
-    }
-}
-
-fn result(task: &TaskKind, partitions: u32) -> TaskResult {
-    match task {
-        TaskKind::Secure
-        | TaskKind::Follow { .. }
-        | TaskKind::Compare { .. }
-        | TaskKind::Examine { .. }
-        | TaskKind::Repair { .. } => {
-            unreachable!("the benchmark's job neither follows nor compares")
-        }
-        TaskKind::Release => TaskResult::Done,
-        TaskKind::Inspect { .. } => TaskResult::Inspected(Box::new(catalog(partitions))),
-        TaskKind::Settle { .. } => TaskResult::Settled(Settled::Unmoved),
-        TaskKind::Verify { expected, .. } => TaskResult::Digested(*expected),
-        TaskKind::Resolve { .. } => TaskResult::Resolved {
-            committed: 0,
-            rolled_back: 0,
-        },
-        TaskKind::Create
-        | TaskKind::Index { .. }
-        | TaskKind::ForeignKeys { .. }
-        | TaskKind::Objects => TaskResult::Done,
-    }
-}
-
-/// One table of four buckets a partition, as planned for real ones.
-fn catalog(partitions: u32) -> Catalog {
-    let facts = EndpointFacts {
-        engine: Engine::Mysql,
-        version: "bench".to_owned(),
-        durable_prepare: true,
-        writers_max: u32::MAX,
-    };
-    let bounds = (1..partitions * 4).map(|bound| KeyBound(vec![(bound * 77).to_string()]));
-    let id = Column {
-        name: "id".to_owned(),
-        native_type: "int".to_owned(),
-        canonical: CanonicalType::Int {
-            bits: 32,
-            unsigned: false,
-        },
-        nullable: false,
-        default: None,
-        auto_increment: false,
-        charset: None,
-        collation: None,
-        generated: None,
-        comment: String::new(),
-    };
-    let schema = TableSchema {
-        schema: None,
-        member: None,
-        name: "big".to_owned(),
-        columns: vec![id],
-        primary_key: vec!["id".to_owned()],
-        indexes: Vec::new(),
-        foreign_keys: Vec::new(),
-        auto_increment: None,
-        native_options: String::new(),
-        native_ddl: None,
-        rows_estimate: 1,
-        bytes_estimate: u64::from(partitions) * (64 << 20),
-    };
-    let key = KeySample {
-        columns: vec!["id".to_owned()],
-        bounds: bounds.collect(),
-    };
-    Catalog {
-        source: facts.clone(),
-        target: facts,
-        tables: vec![InspectedTable { schema, key }],
-        objects: Vec::new(),
-        mark: Some(SourceMark("1".to_owned())),
-        log: None,
-        there: None,
-        notes: Vec::new(),
-    }
+/// The name under which a simulated job's transactions go.
+fn job_of(_: JobId) -> (common::id::JobUid, String) {
+    let uid = common::id::JobUid::parse(simulated::UID).expect("32 hex digits");
+    (uid, "mysql://b/b".to_owned())
 }
