@@ -23,6 +23,8 @@ use crate::state_dir::{StateDir, Submitted};
 use crate::{endpoint, following, output};
 
 const POLL: Duration = Duration::from_millis(150);
+/// A job that has ended is noticed at once; a status that takes its time is asked for less often.
+const WATCH_POLL: Duration = Duration::from_millis(40);
 /// To roll back what is in flight and say good-bye.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// To end an older job, whose transactions must be resolved in the target.
@@ -150,7 +152,9 @@ async fn drive(
 async fn watch(client: &Client, spec: &JobSpec, progress: &mut Progress) -> Result<JobStatus> {
     let mut in_sync = false;
     loop {
+        let asked = Instant::now();
         let status = client.job(&spec.name).await?;
+        let pause = WATCH_POLL.max(asked.elapsed() * 5);
         progress.update(&status);
         let caught_up = status.follow.as_ref().filter(|follow| follow.caught_up);
         let live = caught_up.filter(|_| status.phase == Phase::Following);
@@ -161,7 +165,7 @@ async fn watch(client: &Client, spec: &JobSpec, progress: &mut Progress) -> Resu
         if status.phase.is_ended() {
             return Ok(status);
         }
-        sleep(POLL).await;
+        sleep(pause).await;
     }
 }
 

@@ -123,6 +123,7 @@ mod tests {
             auto_increment: None,
             native_options: String::new(),
             native_ddl: None,
+            native_key: None,
             rows_estimate: 1,
             bytes_estimate: 1,
         };
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!(Cut::of(&large, &spec), Cut::NoKey);
         large.split = Split::Bucketed {
             columns: vec!["a".to_owned(), "b".to_owned()],
-            bounds: vec![KeyBound(vec!["1".to_owned()])],
+            bounds: [KeyBound(vec!["1".to_owned()])].into_iter().collect(),
             n: 2,
             seed: 0,
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::FollowProgress;
 use crate::code::{ErrorClass, Failure};
 use crate::epoch::{Epoch, Lease};
-use crate::id::{JobId, JobUid, WorkerId};
+use crate::id::{JobId, JobUid, PartitionNo, TableNo, WorkerId};
 use crate::plan::{Loaded, PartitionSpec};
 use crate::state::{Intent, Stage, State, WorkerHello};
 use crate::task::{TaskKind, TaskResult};
@@ -43,8 +43,22 @@ pub enum Order {
 pub struct JobContext {
     pub uid: JobUid,
     pub spec: crate::job::JobSpec,
-    /// None before planning has ended.
+    /// None before planning has ended. Without bounds: orders carry what is needed of them.
     pub plan: Option<crate::plan::Plan>,
+    /// How many partitions each table has, in order.
+    pub partitions: Vec<u32>,
+}
+
+impl JobContext {
+    /// The table a partition belongs to.
+    pub fn table_of(&self, partition: PartitionNo) -> Option<TableNo> {
+        let mut until = 0;
+        let table = self.partitions.iter().position(|count| {
+            until += count;
+            partition.0 < until
+        })?;
+        Some(TableNo(table as u32))
+    }
 }
 
 /// A worker's word about a unit, repeated in every report until the directives move on.
@@ -170,6 +184,9 @@ pub fn directives(state: &State, worker: WorkerId) -> Vec<Directive> {
                     *pace = job.pace(state.slots());
                 }
                 TaskKind::Repair { range, spec } => *spec = job.range(*range).map(Box::new),
+                TaskKind::Verify { part, spec, .. } => {
+                    *spec = part.and_then(|part| job.spec_of(part)).map(Box::new);
+                }
                 _ => {}
             }
             wanted.push(Directive {

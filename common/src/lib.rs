@@ -8,7 +8,7 @@
 //! | job, endpoint | [`job`] |
 //! | catalog, columns, types | [`schema`], [`mapping`] |
 //! | what may change on the way | [`fidelity`], [`rules`], [`transform`] |
-//! | bucket, partition, plan | [`plan`], [`partition`] |
+//! | bucket, partition, plan | [`plan`], [`partition`], [`bounds`] |
 //! | lease, epoch, transaction T | [`epoch`] |
 //! | replicated state, commands | [`state`] |
 //! | who works on what | [`schedule`], [`two_phase`], [`directive`] |
@@ -17,6 +17,7 @@
 //! | rows, canonical cells, digest | [`value`], [`json`], [`digest`] |
 //! | bounds, waits, failures | [`limits`], [`retry`], [`detect`], [`code`], [`fault`] |
 
+pub mod bounds;
 pub mod change;
 pub mod check;
 pub mod code;

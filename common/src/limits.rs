@@ -19,6 +19,8 @@ pub const BUCKET_BYTES: u64 = 16 << 20;
 pub const SPLIT_BYTES_MIN: u64 = 8 << 20;
 /// Buckets of one table: bounds the plan in the log (about 20 bytes a bound).
 pub const BUCKETS_PER_TABLE_MAX: u32 = 1 << 20;
+/// Tasks that read one table back.
+pub const VERIFY_PARTS_MAX: u32 = 1_024;
 /// Partitions of one job.
 pub const PARTITIONS_MAX: u32 = 4 << 20;
 

@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::schema::{KeyBound, KeyRange};
+use crate::bounds::Bounds;
+use crate::schema::KeyRange;
 
 /// H of a bucket.
 pub fn hash_bucket(seed: u64, table: u32, bucket: u32) -> u64 {
@@ -39,7 +40,7 @@ pub enum Split {
     /// Buckets between `bounds`, hashed with `seed` into `n` classes.
     Bucketed {
         columns: Vec<String>,
-        bounds: Vec<KeyBound>,
+        bounds: Bounds,
         n: u32,
         seed: u64,
     },
@@ -69,9 +70,8 @@ impl Split {
             Split::Bucketed { bounds, .. } => KeyRange {
                 from: bucket
                     .checked_sub(1)
-                    .and_then(|before| bounds.get(before as usize))
-                    .cloned(),
-                until: bounds.get(bucket as usize).cloned(),
+                    .and_then(|before| bounds.get(before as usize)),
+                until: bounds.get(bucket as usize),
             },
         }
     }
@@ -137,6 +137,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
+
+    use crate::schema::KeyBound;
 
     use super::*;
 

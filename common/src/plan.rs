@@ -109,6 +109,28 @@ pub struct Loaded {
 }
 
 impl Plan {
+    /// All but the bounds between buckets: a large table has a million, and every worker has the plan.
+    pub fn without_bounds(&self) -> Plan {
+        let whole = |table: &TablePlan| TablePlan {
+            source: table.source.clone(),
+            split: Split::Whole,
+            shaped: table.shaped.clone(),
+            target: table.target.clone(),
+            form: table.form,
+            columns: table.columns.clone(),
+            rule: table.rule.clone(),
+        };
+        Plan {
+            source: self.source.clone(),
+            target: self.target.clone(),
+            tables: self.tables.iter().map(whole).collect(),
+            objects: self.objects.clone(),
+            notes: self.notes.clone(),
+            follow: self.follow,
+            schema_differences: self.schema_differences.clone(),
+        }
+    }
+
     /// Every partition in order: (table, class, buckets). Deterministic, so the log need not hold it.
     pub fn partitions(&self) -> Vec<(TableNo, u32, Vec<u32>)> {
         let mut partitions = Vec::new();
@@ -233,7 +255,7 @@ fn split(table: u32, key: KeySample, n: u32, seed: u64) -> Split {
     let seed = even_seed(seed, table, buckets, n);
     Split::Bucketed {
         columns: key.columns,
-        bounds: key.bounds,
+        bounds: key.bounds.into_iter().collect(),
         n,
         seed,
     }

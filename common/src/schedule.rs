@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::detect::Health;
 use crate::id::{JobId, TaskNo, WorkerId};
 use crate::limits::{COMMANDS_PER_ENTRY_MAX, Limits};
-use crate::state::{Command, Ending, Intent, Job, Phase, State, TaskStage};
+use crate::state::{Command, Ending, Intent, Job, Phase, State, Task, TaskStage};
 use crate::view::ClusterView;
 
 /// Commands that give lost work back, drain, and hand out work to free slots.
@@ -60,14 +60,15 @@ fn assign_tasks(
     if job.intent != Intent::Run && !ending {
         return;
     }
-    for (no, task) in job.tasks() {
+    let turn = Turn::of(job);
+    for (no, task) in job.waiting_tasks() {
+        if commands.len() >= COMMANDS_PER_ENTRY_MAX {
+            return;
+        }
         let TaskStage::Waiting { not_before } = task.stage else {
             continue;
         };
-        if not_before > view.now {
-            continue;
-        }
-        if runs_alone(job, no) {
+        if not_before > view.now || !turn.allows(no, task) {
             continue;
         }
         let endless = task.kind.is_endless();
@@ -86,23 +87,34 @@ fn assign_tasks(
     }
 }
 
-/// At a target with one writer (SQLite) two index builds would only wait for each other's lock.
-fn runs_alone(job: &Job, no: TaskNo) -> bool {
-    let single = job
-        .plan
-        .as_ref()
-        .is_some_and(|plan| plan.target.writers_max == 1);
-    let at_source = |no| job.task(no).is_some_and(|task| task.kind.is_at_source());
-    let only_reads = job.only_reads();
-    single
-        && !only_reads
-        && !at_source(no)
-        && job.tasks().any(|(other, task)| {
-            other != no
-                && !task.kind.is_at_source()
-                && (matches!(task.stage, TaskStage::Leased { .. })
-                    || (other < no && matches!(task.stage, TaskStage::Waiting { .. })))
-        })
+/// At a target with one writer (SQLite) two index builds would only wait for each other's lock: the
+/// tasks that write go one after the other.
+enum Turn {
+    Anybody,
+    /// Of those that write only this one, or none while one runs.
+    Writer(Option<TaskNo>),
+}
+
+impl Turn {
+    fn of(job: &Job) -> Turn {
+        let single = { job.plan.as_ref() }.is_some_and(|plan| plan.target.writers_max == 1);
+        if !single || job.only_reads() {
+            return Turn::Anybody;
+        }
+        let writes = |task: &Task| !task.kind.is_at_source();
+        if job.leased_tasks().any(|(_, task)| writes(task)) {
+            return Turn::Writer(None);
+        }
+        let first = job.waiting_tasks().find(|(_, task)| writes(task));
+        Turn::Writer(first.map(|(no, _)| no))
+    }
+
+    fn allows(&self, no: TaskNo, task: &Task) -> bool {
+        match self {
+            Turn::Anybody => true,
+            Turn::Writer(next) => task.kind.is_at_source() || *next == Some(no),
+        }
+    }
 }
 
 fn assign_partitions(

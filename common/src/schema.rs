@@ -213,6 +213,9 @@ pub struct TableSchema {
     /// The engine's own CREATE TABLE (SQLite's sqlite_master text), same engine only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_ddl: Option<String>,
+    /// PostgreSQL: what makes its primary key, where `native_ddl` leaves that to later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_key: Option<String>,
     /// Estimates: they size partitions and drive progress, nothing depends on them.
     pub rows_estimate: u64,
     pub bytes_estimate: u64,

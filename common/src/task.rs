@@ -18,7 +18,8 @@ pub enum TaskKind {
     /// Check both ends, read the source's catalog, sample keys. Changes nothing. `slots` is filled
     /// in when the directive is made: what the cluster has at that moment.
     Inspect { slots: u32 },
-    /// Fence, ledger and the tables with primary keys only.
+    /// Fence, ledger and the tables, with primary keys only or, where these are made after the rows
+    /// are there, without.
     Create,
     /// At the source, before anything is read: keep the log from here on, and wait until every
     /// transaction that is open now has ended.
@@ -30,6 +31,8 @@ pub enum TaskKind {
     Release,
     /// Has the source moved since `mark`?
     Settle { mark: Option<SourceMark> },
+    /// The primary key of one table whose rows are all there, where it wasn't made before.
+    Key { table: TableNo },
     /// Secondary and unique indexes of one table, then its auto-increment value.
     Index { table: TableNo },
     /// Foreign keys of one table.
@@ -42,6 +45,10 @@ pub enum TaskKind {
         table: TableNo,
         at_source: bool,
         expected: Digest,
+        /// Of the table only these partitions, which lie side by side in the plan; None = all.
+        part: Option<Part>,
+        /// Where they lie, filled in when the directive is made.
+        spec: Option<Box<PartitionSpec>>,
     },
     /// Read a table that was written to while it was followed at both ends, and compare: `at` is
     /// the position the target stands for.
@@ -67,6 +74,13 @@ pub enum TaskKind {
         units: Vec<ResolveUnit>,
         drop_bookkeeping: bool,
     },
+}
+
+/// Partitions from `first` up to, and without, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub first: PartitionNo,
+    pub end: PartitionNo,
 }
 
 /// How far a follow task goes.
@@ -101,6 +115,7 @@ impl TaskKind {
             TaskKind::Follow { .. } => "follow",
             TaskKind::Release => "release",
             TaskKind::Settle { .. } => "settle",
+            TaskKind::Key { .. } => "key",
             TaskKind::Index { .. } => "index",
             TaskKind::ForeignKeys { .. } => "foreign_keys",
             TaskKind::Objects => "objects",
@@ -138,7 +153,8 @@ impl TaskKind {
 
     pub fn table(&self) -> Option<TableNo> {
         match self {
-            TaskKind::Index { table }
+            TaskKind::Key { table }
+            | TaskKind::Index { table }
             | TaskKind::ForeignKeys { table }
             | TaskKind::Verify { table, .. }
             | TaskKind::Compare { table, .. } => Some(*table),

@@ -66,7 +66,7 @@ fn run(slot: &mut Option<Model>, command: &str) -> Vec<String> {
         .as_mut()
         .expect("a script begins with `cluster durable|held`");
     match words.as_slice() {
-        ["log" | "follow" | "verify", ..] => {
+        ["log" | "follow" | "verify" | "small", ..] => {
             before_submit(model, words.as_slice());
             Vec::new()
         }
@@ -128,6 +128,9 @@ fn before_submit(model: &mut Model, words: &[&str]) {
         }
         ["verify"] => {
             model.asked = |spec| spec.purpose = Purpose::Verify(VerifyOptions::default());
+        }
+        ["small", "partitions"] => {
+            model.asked = |spec| (spec.partition_bytes, spec.bucket_bytes) = (40, 40);
         }
         _ => panic!("nothing that a job can be asked for: {words:?}"),
     }

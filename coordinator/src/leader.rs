@@ -70,7 +70,10 @@ impl Leader {
                 self.shared.with_view_mut(|view| view.workers.clear());
                 tracing::info!(term = role.term, "leads no more");
                 // While leadership is being handed over, proposals fail before the role changes.
-                sleep(Duration::from_millis(TICK_MS)).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = sleep(Duration::from_millis(TICK_MS)) => {}
+                }
                 continue;
             }
             tokio::select! {
@@ -178,7 +181,10 @@ impl Leader {
                 commands
             })
         };
+        let began = Instant::now();
         let commands = self.shared.consensus.with_state(derive);
+        let took = began.elapsed().as_secs_f64();
+        self.shared.tally.ticks.observe(took);
         if commands.is_empty() {
             return Turn::Idle;
         }

@@ -21,6 +21,12 @@ use crate::shared::Shared;
 /// Tables that get a series of their own; the rest is summed up as `other`.
 const TABLE_LABELS_MAX: usize = 500;
 
+/// The one histogram: name and help.
+const TICKS: (&str, &str) = (
+    "sterna_leader_tick_seconds",
+    "Time in which this leader derived what is to be done",
+);
+
 macro_rules! metrics {
     ($( $name:ident = $text:literal, $kind:ident: $help:literal; )*) => {
         /// A metric.
@@ -87,6 +93,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub fn new(shared: Shared) -> Metrics {
         let mut registry = Registry::default();
+        let ticks = shared.tally.ticks.clone();
+        registry.register(TICKS.0, TICKS.1, ticks);
         registry.register_collector(Box::new(Scrape(Arc::new(shared))));
         Metrics { registry }
     }

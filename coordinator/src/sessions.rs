@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::directive::{JobContext, Report};
 use common::id::{JobId, JobUid};
 use common::limits::MESSAGE_BYTES_MAX;
+use common::plan::Plan;
 use futures::{Stream, stream};
 use proto::v1;
 use proto::v1::worker_client::WorkerClient;
@@ -119,7 +120,8 @@ fn context(shared: &Shared, request: &v1::FetchJobRequest) -> Option<JobContext>
         Some(JobContext {
             uid,
             spec: job.spec.clone(),
-            plan: job.plan.as_deref().cloned(),
+            plan: job.plan.as_deref().map(Plan::without_bounds),
+            partitions: job.totals.iter().map(|totals| totals.partitions).collect(),
         })
     })
 }

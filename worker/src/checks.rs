@@ -238,11 +238,7 @@ pub fn in_the_way(checks: &[Check]) -> Option<Error> {
         .flat_map(|check| check.fixes.iter().cloned())
         .collect();
     // A check that was cut short found nothing out.
-    let cut_short = [
-        Code::Unreachable,
-        Code::SourceFailed,
-        Code::TargetRejected,
-    ];
+    let cut_short = [Code::Unreachable, Code::SourceFailed, Code::TargetRejected];
     let mut codes = failed.iter().filter_map(|check| check.code);
     let lost = codes.any(|code| cut_short.contains(&code));
     let class = match lost {

@@ -152,6 +152,7 @@ impl Runner {
             refused,
         };
         if !refused {
+            tracing::debug!(%lease, work = ?unit.kind, "begins");
             self.shared.metrics.unit_started();
             let overdue = overdue(word.clone());
             let work = (self.run)(UnitInput {
@@ -242,6 +243,7 @@ impl Runner {
             Ended::Said(outcome) => Some(outcome),
             Ended::Left => None,
         };
+        tracing::debug!(%lease, work = ?unit.kind, "ended");
         self.shared.metrics.unit_ended(unit.kind, outcome.as_ref());
         if let Some(Outcome::Failed { class, failure }) = &outcome {
             tracing::warn!(%lease, ?class, %failure, "a unit failed");

@@ -89,6 +89,7 @@ impl Rig {
             uid,
             spec,
             plan: None,
+            partitions: Vec::new(),
         };
         leader.context(context.clone());
         Rig {
@@ -108,7 +109,12 @@ impl Rig {
             panic!("inspection said {said:?}");
         };
         assert_eq!(catalog.tables.len(), 2);
-        rig.context.plan = Some(plan(*catalog, &rig.context.spec, 7, 2).expect("a plan"));
+        let plan = plan(*catalog, &rig.context.spec, 7, 2).expect("a plan");
+        let mut partitions = vec![0; plan.tables.len()];
+        for (table, _, _) in plan.partitions() {
+            partitions[table.0 as usize] += 1;
+        }
+        (rig.context.plan, rig.context.partitions) = (Some(plan), partitions);
         rig.leader.context(rig.context.clone());
         assert_eq!(
             rig.task(TaskKind::Create).await,
@@ -242,6 +248,8 @@ async fn a_database_is_moved_committed_indexed_and_equal() {
                 table,
                 at_source,
                 expected,
+                part: None,
+                spec: None,
             };
             let said = rig.task(verify).await;
             assert_eq!(said, Outcome::Task(TaskResult::Digested(expected)));

@@ -193,6 +193,7 @@ fn source_table() -> (TableSchema, Vec<[&'static [u8]; 2]>) {
         auto_increment: Some(500),
         native_options: "ENGINE=InnoDB".into(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 2,
         bytes_estimate: 500,
     };

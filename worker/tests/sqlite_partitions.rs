@@ -63,7 +63,7 @@ async fn every_row_is_in_exactly_one_range() {
             n: 6,
             seed: 42,
             columns: sampled.key.columns.clone(),
-            bounds: sampled.key.bounds.clone(),
+            bounds: sampled.key.bounds.clone().into_iter().collect(),
         };
         let mut sum = Digest::default();
         let mut largest = 0;

@@ -199,6 +199,7 @@ fn table(entry: &catalogue::Entry) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

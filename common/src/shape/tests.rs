@@ -58,6 +58,7 @@ fn table(name: &str, columns: Vec<Column>) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: Some(format!("CREATE TABLE {name} (…, CHECK (id > 0))")),
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

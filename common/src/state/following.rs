@@ -5,7 +5,7 @@
 use crate::change::{FollowMode, Mark, Secured};
 use crate::code::{Code, Failure};
 use crate::epoch::{Lease, Unit};
-use crate::id::{JobId, Millis, TableNo, WorkerId};
+use crate::id::{JobId, Millis, TableNo, TaskNo, WorkerId};
 use crate::limits::FOLLOW_STEADY_MS;
 use crate::state::{Applied, EventKind, Intent, Job, Phase, Rejected, State, Task, TaskStage};
 use crate::task::{Compared, FollowTo, TaskKind};
@@ -32,10 +32,12 @@ impl State {
             return Ok(Applied::Done);
         }
         job.complete = true;
-        for task in &mut job.tasks {
-            if task.kind.is_endless() {
-                task.stage = TaskStage::Dropped;
-            }
+        let endless: Vec<TaskNo> = { job.tasks() }
+            .filter(|(_, task)| task.kind.is_endless())
+            .map(|(no, _)| no)
+            .collect();
+        for no in endless {
+            job.restage_task(no, TaskStage::Dropped);
         }
         self.log(Some(id), EventKind::CompletionAsked);
         if self.jobs[&id].phase == Phase::Following {
@@ -50,14 +52,15 @@ impl State {
         let now = self.now;
         let job = self.jobs.get_mut(&id).expect("callers hold the id");
         let mut released = Vec::new();
-        for (no, task) in (0u32..).map(crate::id::TaskNo).zip(&mut job.tasks) {
+        for no in job.index.tasks.iter().collect::<Vec<_>>() {
+            let task = &job.tasks[no.0 as usize];
             let held = match task.stage {
                 TaskStage::Leased { worker } => of.is_none_or(|of| of == worker),
                 _ => false,
             };
             if held && matches!(task.kind, TaskKind::Follow { .. }) {
-                task.stage = TaskStage::Waiting { not_before: now };
                 released.push((no.to_string(), task.epoch));
+                job.restage_task(no, TaskStage::Waiting { not_before: now });
             }
         }
         for (unit, epoch) in released {
@@ -209,19 +212,14 @@ impl Job {
         };
         let touched = mark.touched.clone();
         for table in (0..self.totals.len() as u32).map(TableNo) {
-            let expected = self.totals[table.0 as usize].digest;
             let copied = self.spec.from.is_none() && !touched.contains(&table);
-            self.add_task(match copied {
-                true => TaskKind::Verify {
-                    table,
-                    at_source: false,
-                    expected,
-                },
-                false => TaskKind::Compare {
+            match copied {
+                true => self.add_verify_of(table, false),
+                false => self.add_task(TaskKind::Compare {
                     table,
                     at: at.clone(),
-                },
-            });
+                }),
+            }
         }
     }
 

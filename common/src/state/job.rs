@@ -15,7 +15,9 @@ use crate::id::{JobUid, Millis, PartitionNo, TableNo, TaskNo, WorkerId};
 use crate::job::JobSpec;
 use crate::plan::{Loaded, PartitionSpec, Plan};
 use crate::schema::{Catalog, SourceMark};
-use crate::state::{Intent, Task, TaskStage};
+use crate::state::tasks::OpenTasks;
+use crate::state::{Intent, Task};
+use crate::task::Part;
 use crate::verify::{DifferingRange, TableVerdict};
 
 /// Where a job stands. Set by `apply` alone, durable in the log.
@@ -120,6 +122,16 @@ pub struct Partition {
     pub stage: Stage,
 }
 
+impl Partition {
+    /// What was loaded of it; nothing before it is committed.
+    pub fn digest(&self) -> Digest {
+        match &self.stage {
+            Stage::Committed { loaded, .. } => loaded.digest,
+            _ => Digest::default(),
+        }
+    }
+}
+
 /// Arrays, not maps: there may be millions.
 type Packed = (u32, u16, u64, Stage);
 
@@ -205,6 +217,9 @@ pub struct TableTotals {
     pub digest: Digest,
     /// The target's digest was equal.
     pub verified: bool,
+    /// Parts of it that are still to be read back.
+    #[serde(default)]
+    pub unread: u32,
     pub indexed: bool,
     /// The two ends differ, and the source was written to beyond what the target stands for.
     #[serde(default)]
@@ -264,6 +279,9 @@ pub(crate) struct Index {
     /// Waiting partitions and ownerless committing ones, by the earliest moment they may go.
     pub waiting: BTreeSet<(Millis, PartitionNo)>,
     pub prepared: BTreeSet<PartitionNo>,
+    pub tasks: OpenTasks,
+    /// Differences that are kept, over all ranges.
+    pub told: usize,
     pub by_worker: BTreeMap<WorkerId, BTreeSet<PartitionNo>>,
     pub in_flight: u32,
     pub committed: u32,
@@ -383,26 +401,47 @@ impl Job {
         held.map(|no| (*no, self.partitions[no.0 as usize].epoch))
     }
 
-    /// Tasks `worker` holds, with their epochs. Tasks are few: one a table, at most.
+    /// Tasks `worker` holds, with their epochs.
     pub fn tasks_of_worker(&self, worker: WorkerId) -> impl Iterator<Item = (TaskNo, Epoch)> + '_ {
-        self.tasks()
-            .filter(move |(_, task)| task.stage == TaskStage::Leased { worker })
-            .map(|(no, task)| (no, task.epoch))
+        let held = self.index.tasks.by_worker.get(&worker);
+        let held = held.into_iter().flatten();
+        held.map(|no| (*no, self.tasks[no.0 as usize].epoch))
+    }
+
+    /// Tasks nobody has, in order.
+    pub fn waiting_tasks(&self) -> impl Iterator<Item = (TaskNo, &Task)> {
+        { self.index.tasks.waiting.iter() }.map(|no| (*no, &self.tasks[no.0 as usize]))
+    }
+
+    /// Tasks somebody has.
+    pub fn leased_tasks(&self) -> impl Iterator<Item = (TaskNo, &Task)> {
+        { self.index.tasks.by_worker.values().flatten() }
+            .map(|no| (*no, &self.tasks[no.0 as usize]))
     }
 
     /// x of a partition.
     pub fn partition_spec(&self, no: PartitionNo) -> Option<PartitionSpec> {
-        let (table, class, buckets) = self.index.layout.get(no.0 as usize)?;
+        let end = PartitionNo(no.0 + 1);
+        self.spec_of(Part { first: no, end })
+    }
+
+    /// x of some partitions of one table together.
+    pub fn spec_of(&self, part: Part) -> Option<PartitionSpec> {
+        let these = part.first.0 as usize..part.end.0 as usize;
+        let layout = self.index.layout.get(these)?;
+        let (table, class, _) = layout.first()?;
         let split = &self.plan.as_ref()?.table(*table).split;
+        let mut buckets: Vec<u32> = layout.iter().flat_map(|(_, _, of)| of).copied().collect();
+        buckets.sort_unstable();
         let (columns, ranges) = match split {
             crate::partition::Split::Whole => (Vec::new(), Vec::new()),
             crate::partition::Split::Bucketed { columns, .. } => (
                 columns.clone(),
-                merge(buckets).map(|(a, b)| span(split, a, b)).collect(),
+                merge(&buckets).map(|(a, b)| span(split, a, b)).collect(),
             ),
         };
         Some(PartitionSpec {
-            partition: no,
+            partition: part.first,
             table: *table,
             class: *class,
             columns,
@@ -436,6 +475,12 @@ impl Job {
         for (no, partition) in (0u32..).map(PartitionNo).zip(&self.partitions) {
             index.put(no, partition, true);
         }
+        for (no, task) in self.tasks() {
+            index.tasks.put(no, task, true);
+        }
+        index.told = { self.differing.values() }
+            .map(|range| range.listed.len())
+            .sum();
         self.index = index;
     }
 }

@@ -92,9 +92,9 @@ impl State {
             return Err(Rejected::WrongState(format!("{no} is {:?}", task.stage)));
         }
         task.epoch = task.epoch.next();
-        task.stage = TaskStage::Leased { worker };
         task.assigned_at = now;
         let (epoch, kind) = (task.epoch, task.kind.name().to_owned());
+        job.restage_task(no, TaskStage::Leased { worker });
         self.log(
             Some(id),
             EventKind::TaskAssigned {
@@ -140,7 +140,7 @@ impl State {
         };
         let kind = job.tasks[no.0 as usize].kind.clone();
         let outcome = job.take_result(&kind, result)?;
-        job.tasks[no.0 as usize].stage = TaskStage::Done;
+        job.restage_task(no, TaskStage::Done);
         let done = EventKind::TaskDone {
             task: no,
             kind: kind.name().to_owned(),
@@ -351,7 +351,10 @@ impl State {
         };
         match phase {
             // The answer of before the stop may be out of date.
-            Phase::Copying => job.source_proof = SourceProof::Open,
+            Phase::Copying => {
+                job.source_proof = SourceProof::Open;
+                (0..job.totals.len() as u32).for_each(|table| job.add_key(TableNo(table)));
+            }
             Phase::Creating => job.add_secure(),
             Phase::Indexing => job.add_indexes(),
             Phase::Verifying if job.spec.purpose.is_migration() => job.add_proofs(),
@@ -391,21 +394,23 @@ impl Job {
                     table,
                     at_source,
                     expected,
+                    ..
                 },
                 TaskResult::Digested(found),
             ) => {
                 if found != *expected {
                     return Ok(Err(self.difference(*table, *at_source, *expected, found)));
                 }
-                if !at_source {
-                    self.totals[table.0 as usize].verified = true;
-                }
+                let totals = &mut self.totals[table.0 as usize];
+                totals.unread = totals.unread.saturating_sub(1);
+                totals.verified |= !at_source && totals.unread == 0;
             }
             (TaskKind::Index { table }, TaskResult::Done) => {
                 self.totals[table.0 as usize].indexed = true;
             }
             (
                 TaskKind::Create
+                | TaskKind::Key { .. }
                 | TaskKind::ForeignKeys { .. }
                 | TaskKind::Objects
                 | TaskKind::Release,

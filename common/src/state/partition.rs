@@ -156,6 +156,7 @@ impl State {
         totals.committed += 1;
         totals.bytes += loaded.bytes;
         totals.digest += loaded.digest;
+        job.add_key(table);
         let kind = EventKind::Committed {
             partition: no,
             epoch: txn,
@@ -194,9 +195,10 @@ impl State {
                 }
                 task.attempts = task.attempts.saturating_add(1);
                 let not_before = now.plus(retry::wait_ms(task.attempts, u64::from(no.0)));
-                task.stage = TaskStage::Waiting { not_before };
                 task.last_failure = Some(failure.clone());
-                (task.attempts, unit_name(None, Some(no)))
+                let attempts = task.attempts;
+                job.restage_task(no, TaskStage::Waiting { not_before });
+                (attempts, unit_name(None, Some(no)))
             }
         };
         let kind = EventKind::Retry {
@@ -228,7 +230,7 @@ impl State {
             }
             Unit::Task(no) => {
                 let job = self.held_task(lease)?;
-                job.tasks[no.0 as usize].stage = TaskStage::Waiting { not_before: now };
+                job.restage_task(no, TaskStage::Waiting { not_before: now });
             }
         }
         let unit = lease.unit.to_string();

@@ -145,20 +145,18 @@ impl Job {
         if found.counts == Default::default() {
             return;
         }
-        let told: usize = self
-            .differing
-            .values()
-            .map(|range| range.listed.len())
-            .sum();
         let mut listed = found.listed;
-        listed.truncate(DIFFERENCES_PER_JOB.saturating_sub(told));
+        listed.truncate(DIFFERENCES_PER_JOB.saturating_sub(self.index.told));
+        self.index.told += listed.len();
         let differing = DifferingRange {
             table,
             range,
             counts: found.counts,
             listed,
         };
-        self.differing.insert(range, differing);
+        if let Some(before) = self.differing.insert(range, differing) {
+            self.index.told -= before.listed.len();
+        }
     }
 
     pub(super) fn take_repaired(&mut self, range: u32, done: Repaired) {

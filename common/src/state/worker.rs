@@ -122,7 +122,7 @@ impl State {
         }
         let tasks: Vec<TaskNo> = job.tasks_of_worker(worker).map(|(no, _)| no).collect();
         for no in &tasks {
-            job.tasks[no.0 as usize].stage = TaskStage::Waiting { not_before: now };
+            job.restage_task(*no, TaskStage::Waiting { not_before: now });
         }
         (held.len() + tasks.len()) as u32
     }

@@ -46,6 +46,7 @@ fn schema(columns: &[(&str, CanonicalType)]) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

@@ -81,6 +81,17 @@ struct Ends {
     engine: Engine,
 }
 
+/// Whether a partition of a job that copies is a key range of its target too.
+pub(crate) fn reads_alike(plan: &Plan, table: &TablePlan) -> bool {
+    let there: Vec<Column> = table.target.copied_columns().cloned().collect();
+    let ends = Ends {
+        alike: plan.source.engine == plan.target.engine
+            && !crate::mapping::other_flavour(&plan.source, &plan.target),
+        engine: plan.source.engine,
+    };
+    is_aligned(table, &there, ends)
+}
+
 /// Which columns are compared.
 struct Wanted(Vec<globset::GlobMatcher>);
 

@@ -85,6 +85,7 @@ fn schema(name: &str) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 1,
         bytes_estimate: 1,
     }

@@ -221,6 +221,7 @@ impl Model {
             TaskKind::Repair { .. } => TaskResult::Repaired(Box::default()),
             TaskKind::Create
             | TaskKind::Release
+            | TaskKind::Key { .. }
             | TaskKind::Index { .. }
             | TaskKind::ForeignKeys { .. }
             | TaskKind::Objects => TaskResult::Done,
@@ -332,6 +333,7 @@ fn schema(name: &str, bytes: u64) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 30,
         bytes_estimate: bytes,
     }

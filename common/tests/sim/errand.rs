@@ -171,9 +171,10 @@ impl Errand {
                 true => TaskResult::Settled(Settled::Unmoved),
                 false => TaskResult::Settled(Settled::Unknown),
             },
-            TaskKind::Index { .. } | TaskKind::ForeignKeys { .. } | TaskKind::Objects => {
-                TaskResult::Done
-            }
+            TaskKind::Key { .. }
+            | TaskKind::Index { .. }
+            | TaskKind::ForeignKeys { .. }
+            | TaskKind::Objects => TaskResult::Done,
             TaskKind::Verify {
                 at_source: true,
                 expected,
@@ -182,8 +183,12 @@ impl Errand {
             TaskKind::Verify { expected, .. } if wire.target.bugs.has(Bug::BlindVerify) => {
                 TaskResult::Digested(expected)
             }
-            TaskKind::Verify { table, .. } => {
-                let digest = wire.ask(session, |t| Ok(digest_of(&t.data, table.0, tables)))?;
+            TaskKind::Verify { table, part, .. } => {
+                let of = |no: PartitionNo| {
+                    let inside = part.is_none_or(|part| (part.first..part.end).contains(&no));
+                    inside && tables.get(no.0 as usize) == Some(&table.0)
+                };
+                let digest = wire.ask(session, |t| Ok(digest_of(&t.data, of)))?;
                 TaskResult::Digested(digest)
             }
             TaskKind::Resolve {
@@ -271,14 +276,10 @@ fn end(wire: &mut Wire, session: SessionId, txn: Txn, decided: Option<Epoch>) ->
 /// What reading a table back gives: whole loads add up to what was read, anything else differs.
 fn digest_of(
     data: &std::collections::BTreeMap<PartitionNo, Vec<(Epoch, u32)>>,
-    table: u32,
-    tables: &[u32],
+    of: impl Fn(PartitionNo) -> bool,
 ) -> Digest {
     let mut digest = Digest::default();
-    for (no, loads) in data
-        .iter()
-        .filter(|(no, _)| tables.get(no.0 as usize) == Some(&table))
-    {
+    for (no, loads) in data.iter().filter(|(no, _)| of(**no)) {
         for (_, batches) in loads {
             digest += match *batches == scene::batches(*no) {
                 true => loaded(*no).digest,

@@ -97,6 +97,7 @@ fn schema(name: &str, bytes: u64) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 1,
         bytes_estimate: bytes,
     }

@@ -164,6 +164,7 @@ pub fn catalog(buckets: u32) -> Catalog {
             auto_increment: None,
             native_options: String::new(),
             native_ddl: None,
+            native_key: None,
             rows_estimate: u64::from(buckets) * 10,
             bytes_estimate: u64::from(buckets) * common::limits::PARTITION_BYTES,
         },
@@ -322,6 +323,7 @@ fn outcome(manner: &Manner, directive: &Directive) -> Option<Outcome> {
                 rolled_back: 0,
             },
             TaskKind::Create
+            | TaskKind::Key { .. }
             | TaskKind::Index { .. }
             | TaskKind::ForeignKeys { .. }
             | TaskKind::Objects => TaskResult::Done,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::connector::changes::Event;
 use crate::connector::{Connector, Result, StreamRequest};
-use crate::task::{TaskContext, verify, without_bounds};
+use crate::task::{TaskContext, verify};
 
 pub async fn run(ctx: &TaskContext, no: TableNo, at: Secured) -> Result<TaskResult> {
     let table = ctx.table(no)?;
@@ -54,7 +54,7 @@ async fn written_since(
 ) -> Result<bool> {
     let request = StreamRequest {
         job: ctx.job.uid.clone(),
-        tables: ctx.plan()?.tables.iter().map(without_bounds).collect(),
+        tables: ctx.plan()?.tables.clone(),
         after: at.position,
         identity: at.identity,
     };

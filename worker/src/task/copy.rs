@@ -84,11 +84,7 @@ fn table_of(ctx: &TaskContext) -> Result<common::id::TableNo> {
     let Unit::Partition(no) = ctx.lease.unit else {
         return Err(missing());
     };
-    let partitions = ctx.plan()?.partitions();
-    partitions
-        .get(no.0 as usize)
-        .map(|(table, _, _)| *table)
-        .ok_or_else(missing)
+    ctx.job.table_of(no).ok_or_else(missing)
 }
 
 async fn open_writer(

@@ -25,7 +25,6 @@ use common::code::{Code, ErrorClass, Failure};
 use common::directive::{Directive, JobContext, Order, Outcome};
 use common::epoch::{Epoch, Lease, TxnId, Unit};
 use common::fault::Fault;
-use common::partition::Split;
 use common::plan::{Loaded, Plan, TablePlan};
 use common::schema::SchemaObject;
 use common::task::{TaskKind, TaskResult};
@@ -166,12 +165,19 @@ async fn dispatch(ctx: &TaskContext, kind: TaskKind) -> Result<TaskResult> {
         TaskKind::Follow { from, to } => follow::run(ctx, from, to).boxed().await,
         TaskKind::Release => release::run(ctx).await,
         TaskKind::Settle { mark } => settle::run(ctx, mark).await,
+        TaskKind::Key { .. } => ctx.define(kind).await,
         TaskKind::Index { table } => index::run(ctx, table).await,
         TaskKind::ForeignKeys { table } => foreign_keys::run(ctx, table).await,
         TaskKind::Objects => objects::run(ctx).await,
         TaskKind::Verify {
-            table, at_source, ..
-        } => verify::run(ctx, table, at_source).boxed().await,
+            table,
+            at_source,
+            spec,
+            ..
+        } => {
+            let spec = spec.map(|spec| *spec);
+            verify::run(ctx, table, at_source, spec).boxed().await
+        }
         TaskKind::Compare { table, at } => compare::run(ctx, table, at).boxed().await,
         TaskKind::Examine { spec, pace, .. } => examine::run(ctx, spec, pace).boxed().await,
         TaskKind::Repair { range, spec } => repair::run(ctx, range, spec).boxed().await,
@@ -189,6 +195,7 @@ fn needs_plan(kind: &TaskKind) -> bool {
         | TaskKind::Secure
         | TaskKind::Follow { .. }
         | TaskKind::Settle { .. }
+        | TaskKind::Key { .. }
         | TaskKind::Index { .. }
         | TaskKind::ForeignKeys { .. }
         | TaskKind::Objects
@@ -232,12 +239,11 @@ impl TaskContext {
         self.job.plan.as_ref().ok_or_else(missing)
     }
 
-    /// One table of the plan, without its bounds: a large table has many, and every partition has
-    /// its own copy of this.
+    /// One table of the plan.
     pub fn table(&self, no: common::id::TableNo) -> Result<TablePlan> {
         let missing = || Error::permanent(Code::Internal, format!("the plan has no {no}"));
-        let table = self.plan()?.tables.get(no.0 as usize).ok_or_else(missing)?;
-        Ok(without_bounds(table))
+        let table = self.plan()?.tables.get(no.0 as usize);
+        table.cloned().ok_or_else(missing)
     }
 
     /// Says whether the lease is still ours, see [`connector::Current`].
@@ -279,7 +285,7 @@ impl TaskContext {
             epoch: self.lease.epoch,
             kind,
             spec: self.job.spec.clone(),
-            tables: plan.tables.iter().map(without_bounds).collect(),
+            tables: plan.tables.clone(),
             objects,
             current: self.current(),
         };
@@ -295,17 +301,5 @@ impl TaskContext {
 
     fn committed(epoch: Epoch) -> Ended {
         Ended::Said(Outcome::Committed(epoch))
-    }
-}
-
-fn without_bounds(table: &TablePlan) -> TablePlan {
-    TablePlan {
-        source: table.source.clone(),
-        split: Split::Whole,
-        shaped: table.shaped.clone(),
-        target: table.target.clone(),
-        form: table.form,
-        columns: table.columns.clone(),
-        rule: table.rule.clone(),
     }
 }

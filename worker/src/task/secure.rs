@@ -5,7 +5,7 @@ use common::task::TaskResult;
 
 use crate::connector::{Result, SecureWork};
 use crate::meter::Wait;
-use crate::task::{TaskContext, without_bounds};
+use crate::task::TaskContext;
 
 pub async fn run(ctx: &TaskContext) -> Result<TaskResult> {
     let source = ctx.source()?;
@@ -16,7 +16,7 @@ pub async fn run(ctx: &TaskContext) -> Result<TaskResult> {
     }
     let work = SecureWork {
         job: ctx.job.uid.clone(),
-        tables: ctx.plan()?.tables.iter().map(without_bounds).collect(),
+        tables: ctx.plan()?.tables.clone(),
         current: ctx.shared.fresh.of(ctx.word.clone()),
     };
     let secured = ctx.meter.timed(Wait::Source, source.secure(work)).await?;

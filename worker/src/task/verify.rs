@@ -1,10 +1,11 @@
-//! Reads one table whole, at the target or again at the source, and says its digest. The state
+//! Reads one table, or a part of it, at the target or again at the source, and says its digest. The state
 //! compares it with what was read while copying.
 
 use common::digest::Digest;
 use common::fault::Fault;
 use common::id::TableNo;
-use common::plan::TablePlan;
+use common::plan::{PartitionSpec, TablePlan};
+use common::schema::KeyRange;
 use common::task::TaskResult;
 
 use crate::connector::{ReadRequest, Result};
@@ -12,17 +13,39 @@ use crate::faults;
 use crate::meter::Wait;
 use crate::metrics::Side;
 use crate::task::TaskContext;
+use crate::task::examine::range::at_target;
 use crate::task::fingerprint::Fingerprint;
 use crate::task::shaped;
 
-pub async fn run(ctx: &TaskContext, table: TableNo, at_source: bool) -> Result<TaskResult> {
+/// `spec`: only these ranges of it.
+pub async fn run(
+    ctx: &TaskContext,
+    table: TableNo,
+    at_source: bool,
+    spec: Option<PartitionSpec>,
+) -> Result<TaskResult> {
     let table = ctx.table(table)?;
-    let digest = digest(ctx, &table, at_source).await?;
+    let (columns, ranges) = match spec {
+        Some(spec) => (spec.columns, spec.ranges),
+        None => (Vec::new(), Vec::new()),
+    };
+    let digest = digest_of(ctx, &table, at_source, columns, ranges).await?;
     Ok(TaskResult::Digested(digest))
 }
 
 /// The digest of all rows of a table at one end.
 pub async fn digest(ctx: &TaskContext, table: &TablePlan, at_source: bool) -> Result<Digest> {
+    digest_of(ctx, table, at_source, Vec::new(), Vec::new()).await
+}
+
+/// The digest of the rows in ranges of the source's key columns; no range = all rows.
+async fn digest_of(
+    ctx: &TaskContext,
+    table: &TablePlan,
+    at_source: bool,
+    columns: Vec<String>,
+    ranges: Vec<KeyRange>,
+) -> Result<Digest> {
     let form = table.form;
     let mut fingerprint = Fingerprint::new(table.rows(), form);
     let wait = if at_source {
@@ -34,14 +57,14 @@ pub async fn digest(ctx: &TaskContext, table: &TablePlan, at_source: bool) -> Re
         true => {
             let transform = shaped::transform(ctx, table)?;
             let source = ctx.source()?;
-            let request = ReadRequest::source(table, Vec::new(), Vec::new());
+            let request = ReadRequest::source(table, columns, ranges);
             // What is left out was counted when it was copied.
             let opening = shaped::read(&*source, request, transform, |_| {});
             ctx.meter.timed(wait, opening).await?
         }
         false => {
             let target = ctx.target()?;
-            let opening = target.read(ReadRequest::target(table));
+            let opening = target.read(at_target(ctx, table, &columns, &ranges));
             ctx.meter.timed(wait, opening).await?
         }
     };

@@ -30,7 +30,7 @@ async fn partitions_exactly(name: &str, statements: &[&str], rows: u64) {
     );
     let split = Split::Bucketed {
         columns: sampled.columns.clone(),
-        bounds: sampled.bounds,
+        bounds: sampled.bounds.into_iter().collect(),
         n: 4,
         seed: 7,
     };

@@ -110,6 +110,7 @@ pub fn table(name: &str, columns: Vec<Column>) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

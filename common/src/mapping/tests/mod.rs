@@ -96,6 +96,7 @@ fn table(name: &str, columns: Vec<Column>, primary_key: &[&str]) -> TableSchema 
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

@@ -53,6 +53,7 @@ fn table() -> TableSchema {
         auto_increment: None,
         native_options: "ENGINE=InnoDB".to_owned(),
         native_ddl: Some("(\n  `id` int,\n  CONSTRAINT c CHECK (id > 0)\n)".to_owned()),
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

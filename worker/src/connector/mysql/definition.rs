@@ -216,6 +216,7 @@ mod tests {
             auto_increment: None,
             native_options: String::new(),
             native_ddl: None,
+            native_key: None,
             rows_estimate: 0,
             bytes_estimate: 0,
         }

@@ -147,6 +147,7 @@ fn empty_table(name: &str) -> TableSchema {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     }

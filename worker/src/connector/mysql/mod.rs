@@ -24,7 +24,8 @@ mod fence;
 mod fold;
 mod follow;
 mod guard;
-mod infile;
+#[doc(hidden)]
+pub mod infile;
 mod inspect;
 mod load;
 mod objects;

@@ -355,14 +355,11 @@ impl Session {
     }
 
     fn conn(&mut self) -> Result<&mut Conn, Failed> {
-        let broken = Failed {
+        let name = &self.name;
+        self.conn.as_mut().ok_or_else(|| Failed {
             number: 0,
-            error: Error::transient(
-                Code::Unreachable,
-                format!("{}: the connection is gone", self.name),
-            ),
-        };
-        self.conn.as_mut().ok_or(broken)
+            error: Error::transient(Code::Unreachable, format!("{name}: the connection is gone")),
+        })
     }
 
     /// Sorts an answer; anything but the server's own refusal ends the session.

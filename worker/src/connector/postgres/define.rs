@@ -37,6 +37,7 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
     };
     match &work.kind {
         TaskKind::Create => create(&mut at, &work).await,
+        TaskKind::Key { table } => key(&mut at, planned(&work, table.0)?).await,
         TaskKind::Index { table } => {
             let table = planned(&work, table.0)?;
             index(&mut at, table, &work.tables).await
@@ -171,7 +172,12 @@ pub async fn create_table(at: &mut Target, plan: &TablePlan, mode: TargetMode) -
     let schema = table.schema.clone().unwrap_or_else(|| at.schema.clone());
     let found = occupied_at(&mut at.session, &schema, &table.name).await?;
     if found == Occupied::Absent {
-        let sql = ddl::create(plan, &at.schema);
+        let mut sql = ddl::create(plan, &at.schema);
+        // Rows that are added one by one need the key at once.
+        if mode == TargetMode::Append {
+            let key = ddl::key(plan, &at.schema);
+            sql.extend(key.map(|key| format!(";\n{key}")));
+        }
         return define_objects::attempt(at, &sql).await;
     }
     compare(at, table).await?;
@@ -293,6 +299,21 @@ pub fn bare(native_type: &str) -> String {
         Some(array) => format!("{long}{}{suffix}{}", &rest[..array], &rest[array..]),
         None => format!("{long}{rest}{suffix}"),
     }
+}
+
+/// Makes the primary key, if the table has none.
+async fn key(at: &mut Target, plan: &TablePlan) -> Result<()> {
+    let Some(make) = ddl::key(plan, &at.schema) else {
+        return Ok(());
+    };
+    let there = format!(
+        "SELECT 1::text FROM pg_catalog.pg_index WHERE indisprimary AND indrelid = {}::regclass",
+        text(&ddl::name(&plan.target, &at.schema))
+    );
+    if at.session.cell(&there).await?.is_none() {
+        at.change(&make).await?;
+    }
+    Ok(())
 }
 
 /// Builds what is missing of a table's indexes, joins them to those of its parent and its

@@ -16,6 +16,34 @@ pub struct Parts<'a> {
     pub version_num: u32,
 }
 
+/// The primary key, of a table that is filled faster without it. A partitioned family's keys hang
+/// together, and an heir's may be its parent's: these come with the table.
+pub fn key(parts: &Parts<'_>) -> Option<String> {
+    let key = parts.constraints.iter().find(|c| c.r#type == "p")?;
+    if !is_alone(parts) {
+        return None;
+    }
+    let (name, definition) = (ident(&key.name), &key.definition);
+    let table = &parts.relation.sql;
+    let mut statements = vec![format!(
+        "ALTER TABLE ONLY {table} ADD CONSTRAINT {name} {definition}"
+    )];
+    statements.extend(key_options(parts));
+    Some(statements.join(";\n"))
+}
+
+fn is_alone(parts: &Parts<'_>) -> bool {
+    let relation = parts.relation;
+    !relation.partition && !relation.root && parts.parents.is_empty()
+}
+
+fn key_options(parts: &Parts<'_>) -> Option<String> {
+    let key = parts.constraints.iter().find(|c| c.r#type == "p")?;
+    let options = key.options.as_ref()?;
+    let index = key.index_sql(parts.relation);
+    Some(format!("ALTER INDEX {index} SET ({options})"))
+}
+
 /// CREATE TABLE and what belongs to it from the start.
 pub fn create(parts: &Parts<'_>) -> String {
     let relation = parts.relation;
@@ -28,7 +56,7 @@ pub fn create(parts: &Parts<'_>) -> String {
         .collect();
     for constraint in parts.constraints {
         let here = match constraint.r#type.as_str() {
-            "p" => true,
+            "p" => !is_alone(parts),
             "c" => constraint.valid && (constraint.local || relation.partition),
             _ => false,
         };
@@ -152,13 +180,7 @@ fn after(parts: &Parts<'_>, inherits: bool) -> Vec<String> {
             statements.push(format!("COMMENT ON COLUMN {table}.{name} IS {comment}"));
         }
     }
-    let keys = parts.constraints.iter().filter(|c| c.r#type == "p");
-    for key in keys {
-        if let Some(options) = &key.options {
-            let index = key.index_sql(relation);
-            statements.push(format!("ALTER INDEX {index} SET ({options})"));
-        }
-    }
+    statements.extend(key_options(parts).filter(|_| !is_alone(parts)));
     match relation.identity.as_str() {
         "f" => statements.push(alter("REPLICA IDENTITY FULL".to_owned())),
         "n" => statements.push(alter("REPLICA IDENTITY NOTHING".to_owned())),

@@ -257,6 +257,7 @@ fn table(parts: &Parts<'_>, labels: &Labels, default_schema: &str) -> TableSchem
         auto_increment: None,
         native_options: String::new(),
         native_ddl: Some(inspect_native::create(parts)),
+        native_key: inspect_native::key(parts),
         rows_estimate: 0,
         bytes_estimate: 0,
     }

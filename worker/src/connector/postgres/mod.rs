@@ -14,7 +14,8 @@
 
 mod apply;
 mod check;
-mod copytext;
+#[doc(hidden)]
+pub mod copytext;
 mod ddl;
 mod define;
 mod define_fence;
@@ -38,7 +39,8 @@ mod reader;
 mod sample;
 mod session;
 mod stream;
-mod types;
+#[doc(hidden)]
+pub mod types;
 mod writer;
 
 use crate::connector::{

@@ -76,6 +76,7 @@ async fn table(
         auto_increment,
         native_options: options.join(", "),
         native_ddl: ddl,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
         name,

@@ -163,7 +163,9 @@ pub async fn estimate(
         return Ok((0, 0));
     }
     // A sum nests as deep as it is long, and SQLite goes down to 1000 levels: a sum of sums.
-    let sums = lengths.chunks(50).map(|part| format!("({})", part.join(" + ")));
+    let sums = lengths
+        .chunks(50)
+        .map(|part| format!("({})", part.join(" + ")));
     let width = sums.collect::<Vec<_>>().join(" + ");
     let sql = match file_bytes <= MEASURED_BYTES_MAX {
         true => format!("SELECT count(*), total({width}) FROM {quoted} AS s"),

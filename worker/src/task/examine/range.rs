@@ -94,28 +94,11 @@ impl<'a> Range<'a> {
                 let source = self.ctx.source()?;
                 shaped::read(&*source, request, transform, |_| {}).await
             }
-            End::Target => self.ctx.target()?.read(self.at_target()).await,
+            End::Target => {
+                let request = at_target(self.ctx, &self.table, &columns, &ranges);
+                self.ctx.target()?.read(request).await
+            }
         }
-    }
-
-    /// The target's rows of the range, by the target's names and in the target's words.
-    fn at_target(&self) -> ReadRequest {
-        let engines = (
-            self.ctx.job.spec.source.engine(),
-            self.ctx.job.spec.target.engine(),
-        );
-        let mut request = ReadRequest::target(&self.table);
-        request.key = { self.columns.iter() }
-            .map(|name| target_name(&self.table, name))
-            .collect();
-        let bound = |bound: &KeyBound| KeyBound(bound.0.iter().map(|b| said(b, engines)).collect());
-        request.ranges = { self.ranges.iter() }
-            .map(|range| KeyRange {
-                from: range.from.as_ref().map(bound),
-                until: range.until.as_ref().map(bound),
-            })
-            .collect();
-        request
     }
 
     /// Every row of one end, batch by batch, at the pace that is allowed.
@@ -203,8 +186,9 @@ impl<'a> Range<'a> {
             return Ok(None);
         }
         let request = ReadRequest::source(&self.table, self.columns.clone(), self.ranges.clone());
+        let there = at_target(self.ctx, &self.table, &self.columns, &self.ranges);
         let (source, target) = (self.ctx.source()?, self.ctx.target()?);
-        match tokio::try_join!(source.fold(request), target.fold(self.at_target())) {
+        match tokio::try_join!(source.fold(request), target.fold(there)) {
             Ok((one, two)) => Ok(one.filter(|digest| two == Some(*digest))),
             // A server that can't (a row too long, a type without text) leaves it to us.
             Err(error) if error.class == ErrorClass::Permanent => {
@@ -226,6 +210,27 @@ fn target_name(table: &TablePlan, name: &str) -> String {
         .position(|column| column.name == renamed);
     let found = place.and_then(|place| table.target.copied_columns().nth(place));
     found.map_or_else(|| renamed.to_owned(), |column| column.name.clone())
+}
+
+/// The target's rows in ranges of the source's, by the target's names and in the target's words.
+pub(crate) fn at_target(
+    ctx: &TaskContext,
+    table: &TablePlan,
+    columns: &[String],
+    ranges: &[KeyRange],
+) -> ReadRequest {
+    let spec = &ctx.job.spec;
+    let engines = (spec.source.engine(), spec.target.engine());
+    let mut request = ReadRequest::target(table);
+    let names = columns.iter().map(|name| target_name(table, name));
+    request.key = names.collect();
+    let bound = |bound: &KeyBound| KeyBound(bound.0.iter().map(|b| said(b, engines)).collect());
+    let range = |range: &KeyRange| KeyRange {
+        from: range.from.as_ref().map(bound),
+        until: range.until.as_ref().map(bound),
+    };
+    request.ranges = ranges.iter().map(range).collect();
+    request
 }
 
 /// A bound of the source in the target's words. SQLite's begin with the storage class; between

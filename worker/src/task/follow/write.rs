@@ -19,7 +19,7 @@ use crate::connector::changes::{Marks, Origin, mark_of};
 use crate::connector::{ApplyWork, Connector, Error, FetchRequest, Result, TargetApplier};
 use crate::faults;
 use crate::meter::Meter;
-use crate::task::{TaskContext, without_bounds};
+use crate::task::TaskContext;
 
 /// One lane: its session at the target and what is to go there next.
 pub struct Set<'a> {
@@ -44,7 +44,7 @@ pub struct Set<'a> {
 
 impl<'a> Set<'a> {
     pub async fn open(ctx: &'a TaskContext, strict: bool, from: &Secured) -> Result<Set<'a>> {
-        let mut plans: Vec<TablePlan> = ctx.plan()?.tables.iter().map(without_bounds).collect();
+        let mut plans: Vec<TablePlan> = ctx.plan()?.tables.clone();
         let (mut applier, mut marks) = begin(ctx, &plans).await?;
         let mark = match marks.lanes.get(&0) {
             Some(text) => mark_of(text)?,
@@ -65,11 +65,9 @@ impl<'a> Set<'a> {
         let numbered = (0u32..).map(TableNo).zip(plans);
         let tables = numbered.map(|(no, plan)| Ok((no, Table::new(ctx, plan, no)?)));
         let tables: Tables = tables.collect::<Result<_>>()?;
-        let of = ctx.plan()?.partitions();
-        let snapshots = marks.snapshots.into_iter().filter_map(|(no, snapshot)| {
-            let (table, _, _) = of.get(no.0 as usize)?;
-            Some((*table, snapshot))
-        });
+        let snapshots = marks.snapshots.into_iter();
+        let snapshots =
+            snapshots.filter_map(|(no, snapshot)| Some((ctx.job.table_of(no)?, snapshot)));
         Ok(Set {
             meter: &ctx.meter,
             applier,

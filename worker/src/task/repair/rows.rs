@@ -13,7 +13,6 @@ use common::verify::pair::Suspect;
 
 use crate::connector::{ApplyWork, Error, Result, TargetApplier};
 use crate::task::examine::range::{End, Range};
-use crate::task::without_bounds;
 
 /// Which way rows move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl<'a, 'b> Moved<'a, 'b> {
             task,
             epoch: ctx.lease.epoch,
             lane: number,
-            tables: ctx.plan()?.tables.iter().map(without_bounds).collect(),
+            tables: ctx.plan()?.tables.clone(),
             current: ctx.current(),
         };
         let mut applier = ctx.target()?.applier(work).await?;

@@ -18,6 +18,7 @@ fn table(name: &str) -> TablePlan {
         auto_increment: None,
         native_options: String::new(),
         native_ddl: None,
+        native_key: None,
         rows_estimate: 0,
         bytes_estimate: 0,
     };
