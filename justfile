@@ -56,6 +56,10 @@ bench *FILTER:
 bench-control-plane *ARGS:
     cargo bench --bench control_plane -- {{ARGS}}
 
+# where adding workers stops to help, with modelled databases: GiB and MB/s of source, target, ...
+bench-scaling *ARGS:
+    cargo bench --bench scaling -- {{ARGS}}
+
 # beside the tools people use instead, on private servers: benches/peers/README.md
 bench-peers *ARGS:
     benches/peers/run {{ARGS}}

@@ -1,24 +1,19 @@
 //! What the pure core costs: filling and fingerprinting a batch of rows, and one step of the
 //! protocol at many partitions. `cargo bench --workspace --bench core [FILTER]`.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use common::detect::Health;
 use common::digest::{Digest, RowHasher};
 use common::directive::{Ack, Outcome, Report, directives, outline};
 use common::epoch::{Epoch, Lease, Unit};
-use common::id::{JobId, JobUid, Millis, PartitionNo, WorkerId};
-use common::job::{Endpoint, JobSpec};
+use common::id::{JobId, Millis, PartitionNo, WorkerId};
 use common::limits::Limits;
 use common::plan::Loaded;
 use common::schedule::schedule;
 use common::schema::{CanonicalType, CellForm};
-use common::state::{Applied, Command, Entry, State, WorkerHello};
-use common::task::{TaskKind, TaskResult};
-use common::two_phase::{decide, intake};
+use common::state::{Command, Entry, State};
+use common::two_phase::intake;
 use common::value::{DigestColumn, RowBatch};
-use common::view::{ClusterView, WorkerView};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 mod fixture;
@@ -70,92 +65,6 @@ fn rows(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// A job that copies, `WORKERS` workers, nothing handed out yet.
-fn copying(partitions: u32) -> (State, ClusterView) {
-    let mut state = State::default();
-    let mut view = ClusterView::default();
-    for n in 0..WORKERS {
-        let hello = hello(n);
-        let worker = match apply(&mut state, Command::RegisterWorker(hello)) {
-            Applied::Worker(worker) => worker,
-            other => panic!("registering: {other:?}"),
-        };
-        let seen = WorkerView {
-            health: Health::Live,
-            draining: false,
-            memory_bytes: 0,
-            progress: BTreeMap::new(),
-        };
-        view.workers.insert(worker, seen);
-    }
-    let endpoint = |url: &str| Endpoint {
-        url: url.to_owned(),
-        password: None,
-    };
-    let mut spec = JobSpec::new("bench", endpoint("mysql://a/a"), endpoint("mysql://b/b"));
-    spec.partition_bytes = fixture::PARTITION_BYTES;
-    let spec = Box::new(spec);
-    let uid = JobUid::parse("0123456789abcdef0123456789abcdef").expect("32 hex digits");
-    apply(&mut state, Command::SubmitJob { uid, spec });
-    // Inspect, plan, create: each is handed out and answered until partitions are.
-    while state
-        .job(JobId(1))
-        .expect("submitted")
-        .partitions()
-        .is_empty()
-        || state.job(JobId(1)).expect("submitted").committed() == 0 && next_is_task(&state, &view)
-    {
-        let mut commands = schedule(&state, &view, &Limits::default());
-        commands.extend(decide(&state, 1));
-        for command in commands {
-            if let Command::AssignTask { task, .. } = &command {
-                let kind = { state.job(JobId(1)).and_then(|job| job.task(*task)) }
-                    .map(|task| task.kind.clone())
-                    .expect("it waits");
-                if let Applied::Lease(lease) = apply(&mut state, command) {
-                    let result = answer(&kind, partitions);
-                    apply(&mut state, Command::RecordTask { lease, result });
-                }
-            } else if !matches!(command, Command::AssignPartition { .. }) {
-                apply(&mut state, command);
-            }
-        }
-    }
-    (state, view)
-}
-
-fn next_is_task(state: &State, view: &ClusterView) -> bool {
-    let commands = schedule(state, view, &Limits::default());
-    commands
-        .iter()
-        .any(|command| matches!(command, Command::AssignTask { .. }))
-}
-
-fn answer(kind: &TaskKind, partitions: u32) -> TaskResult {
-    match kind {
-        TaskKind::Inspect { .. } => TaskResult::Inspected(Box::new(fixture::catalog(partitions))),
-        _ => TaskResult::Done,
-    }
-}
-
-fn hello(n: u32) -> WorkerHello {
-    WorkerHello {
-        name: format!("w{n}"),
-        incarnation: 1,
-        slots: SLOTS,
-        version: "bench".to_owned(),
-    }
-}
-
-fn apply(state: &mut State, command: Command) -> Applied {
-    let entry = Entry {
-        at: Millis(1),
-        commands: vec![command],
-    };
-    let answer = state.apply_entry(entry).pop().expect("one answer");
-    answer.expect("a command in order")
 }
 
 /// The lease of a partition's first epoch.
@@ -210,7 +119,7 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("steps");
     group.sample_size(20);
     for size in SIZES {
-        let (mut state, view) = copying(size);
+        let (mut state, view) = fixture::copying(size, WORKERS, SLOTS);
         let limits = Limits {
             partitions_in_flight_max: u32::MAX,
             ..Limits::default()
@@ -219,7 +128,7 @@ fn steps(criterion: &mut Criterion) {
             b.iter(|| black_box(schedule(&state, &view, &limits)));
         });
         for command in schedule(&state, &view, &limits) {
-            apply(&mut state, command);
+            fixture::apply(&mut state, command);
         }
         group.bench_function(format!("schedule, {size}, all slots busy"), |b| {
             b.iter(|| black_box(schedule(&state, &view, &limits)));
@@ -266,7 +175,7 @@ fn steps(criterion: &mut Criterion) {
 
 /// What a worker says that has prepared all it holds.
 fn report(n: u32, state: &State) -> Report {
-    let hello = hello(n);
+    let hello = fixture::hello(n, SLOTS);
     let worker = state.worker_of(&hello).expect("registered");
     let job = state.job(JobId(1)).expect("submitted");
     let held = job.partitions_of_worker(worker);
