@@ -291,7 +291,9 @@ fn the_page_stands_alone_and_no_value_is_markup() {
 #[test]
 fn progress_counts_ranges_and_rows() {
     let mut status = everything();
-    assert_eq!(compared(&status), None, "it has ended");
+    assert_eq!(compared(&status), Some(1_000_000), "it has ended");
+    status.phase = Phase::Planning;
+    assert_eq!(compared(&status), None, "it hasn't begun");
     status.phase = Phase::Verifying;
     assert_eq!(compared(&status), Some(1_000_000));
     assert_eq!(percent(&status), Some(100));
