@@ -25,11 +25,6 @@ use std::time::Duration;
 
 use common::code::{Code, Failure};
 
-/// A driver gives each row as values of its own: with the system's allocator that was a tenth of a
-/// worker's time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match endpoint::parse_args() {
         Ok(cli) => cli,
