@@ -13,11 +13,10 @@ use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::id::{JobUid, Millis, PartitionNo, TableNo, TaskNo, WorkerId};
 use crate::job::JobSpec;
-use crate::plan::{Loaded, PartitionSpec, Plan};
+use crate::plan::{Loaded, Plan};
 use crate::schema::{Catalog, SourceMark};
 use crate::state::tasks::OpenTasks;
 use crate::state::{Intent, Task};
-use crate::task::Part;
 use crate::verify::{DifferingRange, TableVerdict};
 
 /// Where a job stands. Set by `apply` alone, durable in the log.
@@ -419,36 +418,6 @@ impl Job {
             .map(|no| (*no, &self.tasks[no.0 as usize]))
     }
 
-    /// x of a partition.
-    pub fn partition_spec(&self, no: PartitionNo) -> Option<PartitionSpec> {
-        let end = PartitionNo(no.0 + 1);
-        self.spec_of(Part { first: no, end })
-    }
-
-    /// x of some partitions of one table together.
-    pub fn spec_of(&self, part: Part) -> Option<PartitionSpec> {
-        let these = part.first.0 as usize..part.end.0 as usize;
-        let layout = self.index.layout.get(these)?;
-        let (table, class, _) = layout.first()?;
-        let split = &self.plan.as_ref()?.table(*table).split;
-        let mut buckets: Vec<u32> = layout.iter().flat_map(|(_, _, of)| of).copied().collect();
-        buckets.sort_unstable();
-        let (columns, ranges) = match split {
-            crate::partition::Split::Whole => (Vec::new(), Vec::new()),
-            crate::partition::Split::Bucketed { columns, .. } => (
-                columns.clone(),
-                merge(&buckets).map(|(a, b)| span(split, a, b)).collect(),
-            ),
-        };
-        Some(PartitionSpec {
-            partition: part.first,
-            table: *table,
-            class: *class,
-            columns,
-            ranges,
-        })
-    }
-
     /// Changes a partition and keeps the indexes true.
     pub(crate) fn restage(&mut self, no: PartitionNo, stage: Stage, not_before: Millis) {
         let partition = &mut self.partitions[no.0 as usize];
@@ -482,25 +451,6 @@ impl Job {
             .map(|range| range.listed.len())
             .sum();
         self.index = index;
-    }
-}
-
-/// Runs of neighbouring buckets: one scan each.
-fn merge(buckets: &[u32]) -> impl Iterator<Item = (u32, u32)> {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for bucket in buckets {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == *bucket => *last = *bucket,
-            _ => runs.push((*bucket, *bucket)),
-        }
-    }
-    runs.into_iter()
-}
-
-fn span(split: &crate::partition::Split, first: u32, last: u32) -> crate::schema::KeyRange {
-    crate::schema::KeyRange {
-        from: split.range(first).from,
-        until: split.range(last).until,
     }
 }
 

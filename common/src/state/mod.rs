@@ -15,6 +15,7 @@ use crate::limits::{ENDED_JOBS_MAX, EVENTS_MAX};
 mod check;
 mod command;
 mod event;
+mod extent;
 mod following;
 mod job;
 mod lifecycle;

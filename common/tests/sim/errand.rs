@@ -175,22 +175,7 @@ impl Errand {
             | TaskKind::Index { .. }
             | TaskKind::ForeignKeys { .. }
             | TaskKind::Objects => TaskResult::Done,
-            TaskKind::Verify {
-                at_source: true,
-                expected,
-                ..
-            } => TaskResult::Digested(expected),
-            TaskKind::Verify { expected, .. } if wire.target.bugs.has(Bug::BlindVerify) => {
-                TaskResult::Digested(expected)
-            }
-            TaskKind::Verify { table, part, .. } => {
-                let of = |no: PartitionNo| {
-                    let inside = part.is_none_or(|part| (part.first..part.end).contains(&no));
-                    inside && tables.get(no.0 as usize) == Some(&table.0)
-                };
-                let digest = wire.ask(session, |t| Ok(digest_of(&t.data, of)))?;
-                TaskResult::Digested(digest)
-            }
+            kind @ TaskKind::Verify { .. } => read_back(&kind, wire, session, tables)?,
             TaskKind::Resolve {
                 units,
                 drop_bookkeeping,
@@ -271,6 +256,34 @@ fn end(wire: &mut Wire, session: SessionId, txn: Txn, decided: Option<Epoch>) ->
         Ok(()) | Err(Refusal::Nota) => Ok(()),
         Err(other) => Err(other),
     }
+}
+
+/// What reading a table or a part of it again gives.
+fn read_back(
+    kind: &TaskKind,
+    wire: &mut Wire,
+    session: SessionId,
+    tables: &[u32],
+) -> Answer<TaskResult> {
+    let TaskKind::Verify {
+        table,
+        at_source,
+        expected,
+        part,
+        ..
+    } = kind
+    else {
+        unreachable!("{kind:?} reads nothing again");
+    };
+    if *at_source || wire.target.bugs.has(Bug::BlindVerify) {
+        return Ok(TaskResult::Digested(*expected));
+    }
+    let of = |no: PartitionNo| {
+        let inside = part.is_none_or(|part| (part.first..part.end).contains(&no));
+        inside && tables.get(no.0 as usize) == Some(&table.0)
+    };
+    let digest = wire.ask(session, |t| Ok(digest_of(&t.data, of)))?;
+    Ok(TaskResult::Digested(digest))
 }
 
 /// What reading a table back gives: whole loads add up to what was read, anything else differs.
