@@ -3,7 +3,7 @@
 use common::change::Mark;
 use common::code::{Code, ErrorClass};
 use common::epoch::Epoch;
-use common::id::{JobUid, TaskNo};
+use common::id::{JobUid, TableNo, TaskNo};
 use common::job::JobSpec;
 use common::plan::TablePlan;
 use common::schema::CellForm;
@@ -62,6 +62,10 @@ impl Case {
         let job = job();
         let create = work(&job, 0, TaskKind::Create, &plans);
         target.define(create).await.expect("created");
+        for (no, table) in (900..).zip((0..plans.len() as u32).map(TableNo)) {
+            let key = work(&job, no, TaskKind::Key { table }, &plans);
+            target.define(key).await.expect("its key is made");
+        }
         Case {
             name: name.to_owned(),
             job,
@@ -129,9 +133,7 @@ async fn random_sets_leave_what_the_model_has() {
     {
         let mut case = Case::new("ap_random", SIMPLE, &["t"]).await;
         case.plans[0].form = CellForm::Canonical;
-        let index = TaskKind::Index {
-            table: common::id::TableNo(0),
-        };
+        let index = TaskKind::Index { table: TableNo(0) };
         let index = work(&case.job, 1, index, &case.plans);
         case.target.define(index).await.expect("indexed");
         let (mut model, mut dice) = (Model::default(), Dice(7));

@@ -40,6 +40,10 @@ pub async fn run(host: &Host, work: DefineWork) -> Result<()> {
         TaskKind::Key { table } => key(&mut at, planned(&work, table.0)?).await,
         TaskKind::Index { table } => {
             let table = planned(&work, table.0)?;
+            // A job that an older version began has had no task of its own for the key.
+            if work.spec.target_mode != TargetMode::Append {
+                key(&mut at, table).await?;
+            }
             index(&mut at, table, &work.tables).await
         }
         TaskKind::ForeignKeys { table } => foreign_keys(&mut at, planned(&work, table.0)?).await,
