@@ -221,10 +221,12 @@ def dump(bench):
 
 def attach(bench):
     """Limit: SQLite copies by itself, in one transaction."""
-    schema = bench.source.sql("SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL AND type = 'table'",
-                              bench.database)
-    after = bench.source.sql("SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL AND type = 'index'",
-                             bench.database)
+    def made(kind):
+        query = (f"SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL AND type = '{kind}' "
+                 "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+        return bench.source.sql(query, bench.database)
+
+    schema, after = made("table"), made("index")
     rows = "".join(f"INSERT INTO main.{t.name} SELECT * FROM source.{t.name};" for t in bench.tables)
     bench.target.sql(f"ATTACH '{bench.source.path(bench.database)}' AS source; BEGIN; {schema} {rows} {after} COMMIT;",
                      bench.database)
